@@ -1,0 +1,1 @@
+"""Podium: one call to any provider, tier or experiment."""

@@ -1,0 +1,1 @@
+"""Strategies as pure state machines: signals in, actions out."""
