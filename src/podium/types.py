@@ -305,7 +305,7 @@ class Profile(Value, frozen=True, kw_only=True):
     """Facts of a model at a provider that decide how a request is written for it (`catalog/profiles.toml`)."""
 
     refuses: frozenset[str] = frozenset()
-    """Settings that the model rejects, as fields of `Sampling` (`temperature`, `stop`, ...), `thinking`, `output.json_schema`."""
+    """Settings that the model rejects: fields of `Sampling` (`temperature`, `stop`, ...), `thinking`, `output.json_schema`."""
     max_tokens_field: str = "max_tokens"
     """`max_tokens` or `max_completion_tokens` (OpenAI Chat)."""
     system_role: Literal["system", "developer"] = "system"
