@@ -23,6 +23,8 @@
     │   ├── Unreachable                no connection, or it broke before an answer
     │   └── ProtocolBroken             an answer that is not in the provider's dialect
     ├── AllTargetsFailed(attempts)     a plan has no target left
+    ├── InsufficientAnswers            a consensus got fewer answers than it needs
+    ├── NoQuorum                       the answers of a consensus do not agree
     └── StoreError                     a ledger or coordination store failed
 
 Rules. Code decides by facts (`code`, `retryable`, `moves_on`), never by ladders of isinstance. `retryable`: the same target
@@ -46,6 +48,8 @@ class PodiumError(Exception):
     """Whether the same request to the same target may succeed later."""
     moves_on: bool = False
     """Whether a fallback may try its next target."""
+    attempts: tuple[Any, ...] = ()
+    """The upstream calls (`podium.types.Attempt`) that a failed request made."""
 
     def __init__(
         self,
@@ -297,6 +301,20 @@ class AllTargetsFailed(PodiumError):
         super().__init__(message, **facts)
         self.attempts = attempts
         self.skipped = skipped
+
+
+class InsufficientAnswers(PodiumError):
+    """Fewer targets of a consensus gave an answer than `min_answers`."""
+
+    code = "insufficient_answers"
+    status = 502
+
+
+class NoQuorum(PodiumError):
+    """No answer of a consensus has the votes of its quorum, and `on_disagree` is `error`."""
+
+    code = "no_quorum"
+    status = 502
 
 
 class StoreError(PodiumError):

@@ -514,6 +514,7 @@ class Fold:
     """
 
     def __init__(self) -> None:
+        self._begun = False
         self._started = Started()
         self._finished: Finished | None = None
         self._shells: dict[tuple[int, int], Part] = {}
@@ -522,6 +523,7 @@ class Fold:
 
     def feed(self, event: Event) -> None:
         """Take one event."""
+        self._begun = True
         match event:
             case PartDelta():
                 key = (event.choice, event.index)
@@ -543,6 +545,11 @@ class Fold:
                 self._finished = event
             case Failed():
                 raise event.error
+
+    @property
+    def begun(self) -> bool:
+        """Whether any event has come."""
+        return self._begun
 
     def _whole(self, key: tuple[int, int]) -> Part:
         part = self._shells[key]

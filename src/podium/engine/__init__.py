@@ -1,1 +1,1 @@
-"""TODO room."""
+"""The engine: what performs the decisions. The only room that awaits a provider."""

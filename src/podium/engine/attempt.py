@@ -1,0 +1,331 @@
+"""One upstream call at work: from the launch to its end.
+
+Theory. A call dumps the request in its target's dialect, sends it, and turns what comes back into events. It tells its run
+what happened through three functions (`on_events`, `on_done`, `on_error`) and decides nothing.
+
+Rules.
+- Every call that is performed ends exactly once: with `on_done`, with `on_error`, or, cancelled, with silence.
+- Four timeouts: connect (the transport's), first event, first content, stall. One timer watches the last three: it looks at
+  what is due when it fires, and is not set again for each chunk. They hold where the answer is streamed; an answer that comes
+  whole is bounded by the request's own time.
+- Leaving, by an error or a cancellation, closes the upstream connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+from podium.engine.endpoint import Endpoint
+from podium.errors import PodiumError, ProtocolBroken, ProviderError, TimedOut
+from podium.types import (
+    Attempt,
+    Event,
+    Failed,
+    Fold,
+    Loss,
+    Outcome,
+    PartDelta,
+    PartStart,
+    Reasoning,
+    Refusal,
+    Request,
+    Response,
+    Target,
+    Text,
+    Value,
+)
+
+if TYPE_CHECKING:
+    from podium.engine.slots import Slots
+    from podium.engine.transport import Reply, Transport
+
+
+class Patience(Value, frozen=True, kw_only=True):
+    """How long one attempt may be silent, in seconds. The defaults are SCIENCE's."""
+
+    first_event_s: float = 60.0
+    first_content_s: float = 60.0
+    stall_s: float = 60.0
+    whole_s: float | None = None
+    """The whole attempt; None: only the request's own time bounds it."""
+
+
+REASONING_FIRST_CONTENT_S = 600.0
+"""A model that thinks may say nothing for ten minutes."""
+
+
+class Listener(Protocol):
+    """Who is told what happens to a call."""
+
+    def on_events(self, call: Call, events: list[Event], content: bool) -> None:
+        """Some events came; `content` at the first that bear content."""
+        ...
+
+    def on_done(self, call: Call, response: Response) -> None:
+        """The answer is whole."""
+        ...
+
+    def on_error(self, call: Call, error: PodiumError, *, sent: bool) -> None:
+        """The call failed; `sent` is whether anything went upstream."""
+        ...
+
+    def on_defect(self, call: Call, error: BaseException) -> None:
+        """Podium itself failed; the caller gets the exception as it is."""
+        ...
+
+    async def room(self, call: Call) -> None:
+        """Wait until the caller has taken what is there (back-pressure)."""
+        ...
+
+
+class Call:
+    """One upstream call."""
+
+    __slots__ = (
+        "_content_due",
+        "_due",
+        "_ended_at",
+        "_first_content_at",
+        "_fold",
+        "_launched_at",
+        "_listener",
+        "_loop",
+        "_patience",
+        "_reasoning",
+        "_reasoning_counts",
+        "_timeout",
+        "_timer",
+        "error",
+        "losses",
+        "number",
+        "outcome",
+        "pending",
+        "response",
+        "role",
+        "target",
+        "task",
+        "upstream_id",
+    )
+
+    def __init__(
+        self, listener: Listener, number: int, target: Target, role: str, patience: Patience, *, reasoning_counts: bool
+    ) -> None:
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self._patience = patience
+        self._reasoning_counts = reasoning_counts
+        self._launched_at = self._loop.time()
+        self._first_content_at: float | None = None
+        self._ended_at: float | None = None
+        self._fold = Fold()
+        self._reasoning: set[tuple[int, int]] = set()
+        self._due = 0.0
+        self._content_due = 0.0
+        self._timeout: TimedOut | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.number = number
+        self.target = target
+        self.role = role
+        self.outcome: Outcome | None = None
+        self.error: PodiumError | None = None
+        self.losses: tuple[Loss, ...] = ()
+        self.pending: list[Event] = []
+        """Events that no caller has taken, as long as this call is not the answer."""
+        self.response: Response | None = None
+        self.upstream_id: str | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    # --- its life -------------------------------------------------------------------------------------------------------
+
+    async def perform(
+        self, endpoint: Endpoint, transport: Transport, request: Request, *, streamed: bool, slots: Slots | None, group: str
+    ) -> None:
+        """Do it all; tells the listener, and raises nothing but a cancellation."""
+        sent = False
+        try:
+            if slots is not None:
+                await slots.acquire(group)
+            try:
+                sent = True
+                if self._patience.whole_s is not None:
+                    async with asyncio.timeout(self._patience.whole_s):
+                        await self._exchange(endpoint, transport, request, streamed)
+                else:
+                    await self._exchange(endpoint, transport, request, streamed)
+            finally:
+                if slots is not None:
+                    slots.release()
+        except asyncio.CancelledError:
+            if self._timeout is None or self.outcome is not None:
+                raise
+            self._fail(self._timeout, endpoint, sent)
+        except TimeoutError:
+            self._fail(_timed_out(self.target, "whole answer", self._patience.whole_s or 0.0, "timeout"), endpoint, sent)
+        except PodiumError as error:
+            self._fail(error, endpoint, sent)
+        except Exception as error:  # noqa: BLE001  a defect of Podium's own: it reaches the caller whole, never a log only
+            self._end("failed")
+            self._listener.on_defect(self, error)
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    async def _exchange(self, endpoint: Endpoint, transport: Transport, request: Request, streamed: bool) -> None:
+        dumped = endpoint.codec.dump_request(request, endpoint.profile)
+        if dumped.losses:
+            self.losses = tuple(loss.replace(target=str(self.target)) for loss in dumped.losses)
+        headers = {**endpoint.headers, **dumped.headers} if dumped.headers else endpoint.headers
+        if streamed:
+            self._watch(request)
+        reply = await transport.post(endpoint.url(dumped.path), headers, dumped.body)
+        try:
+            if reply.status != 200:
+                await self._refused(endpoint, reply)
+            elif streamed and not reply.headers.get("content-type", "").startswith("application/json"):
+                await self._read_stream(endpoint, reply)
+            else:
+                self._take(list(endpoint.codec.load_response(await reply.read())))
+        finally:
+            reply.close()
+        response = self._fold.response()
+        if self._timeout is not None:
+            raise self._timeout
+        self.response = response
+        self._end(None)
+        self._listener.on_done(self, response)
+
+    async def _refused(self, endpoint: Endpoint, reply: Reply) -> None:
+        if 300 <= reply.status < 400:
+            raise ProtocolBroken(
+                f"{self.target} answered with a redirect (HTTP {reply.status}).", retryable=False, hint="Mend its base_url."
+            )
+        body = await reply.read()
+        if reply.status < 300:
+            raise ProtocolBroken(f"{self.target} answered with HTTP {reply.status}.", status=reply.status)
+        headers = {name.lower(): value for name, value in reply.headers.items()}
+        raise endpoint.codec.load_error(reply.status, headers, body)
+
+    async def _read_stream(self, endpoint: Endpoint, reply: Reply) -> None:
+        reader = endpoint.codec.reader()
+        async for data in reply.chunks():
+            self._due = self._loop.time() + self._patience.stall_s
+            if events := reader.feed(data):
+                self._take(events)
+                await self._listener.room(self)
+        if events := reader.close():
+            self._take(events)
+
+    def _take(self, events: list[Event]) -> None:
+        """Fold the events and pass them on; a `Failed` among them is raised after those before it."""
+        content = False
+        failed: Failed | None = None
+        good = events
+        for index, event in enumerate(events):
+            if isinstance(event, Failed):
+                failed = event
+                good = events[:index]
+                break
+            self._fold.feed(event)
+            if self._first_content_at is None and self._bears_content(event):
+                self._first_content_at = self._loop.time()
+                content = True
+        if good:
+            self._listener.on_events(self, good, content)
+        if failed is not None:
+            raise failed.error
+
+    def _bears_content(self, event: Event) -> bool:
+        if isinstance(event, PartDelta):
+            return bool(event.text) and (event.choice, event.index) not in self._reasoning
+        if not isinstance(event, PartStart):
+            return False
+        part = event.part
+        if isinstance(part, Reasoning) and not self._reasoning_counts:
+            self._reasoning.add((event.choice, event.index))
+            return False
+        return bool(part.text) if isinstance(part, (Text, Reasoning, Refusal)) else True
+
+    # --- its end --------------------------------------------------------------------------------------------------------
+
+    def _end(self, outcome: Outcome | None) -> None:
+        self._ended_at = self._loop.time()
+        if outcome is not None and self.outcome is None:
+            self.outcome = outcome
+
+    def _fail(self, error: PodiumError, endpoint: Endpoint, sent: bool) -> None:
+        if isinstance(error, ProviderError):
+            error.target = str(self.target)
+            error.body = endpoint.scrub(error.body)
+        error.message = str(endpoint.scrub(error.message))
+        error.args = (error.message,)
+        self.error = error
+        self._end("failed" if sent else "rejected")
+        self._listener.on_error(self, error, sent=sent)
+
+    def cancel(self, outcome: Outcome) -> None:
+        """Stop, upstream too. Nothing more is said of this call."""
+        if self.outcome is None:
+            self._end(outcome)
+        if self.task is not None:
+            self.task.cancel()
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._ended_at is None
+
+    def record(self, begun_at: float) -> Attempt:
+        """What there is to say of this call, counted from the request's beginning."""
+        ended_at = self._ended_at if self._ended_at is not None else self._loop.time()
+        response = self.response
+        return Attempt(
+            number=self.number,
+            target=self.target,
+            outcome=self.outcome or "cancelled",
+            role=self.role,
+            started_s=self._launched_at - begun_at,
+            first_content_s=None if self._first_content_at is None else self._first_content_at - self._launched_at,
+            duration_s=ended_at - self._launched_at,
+            usage=None if response is None else response.usage,
+            error_code=None if self.error is None else self.error.code,
+            error=None if self.error is None else str(self.error),
+            upstream_id=response.id or None if response is not None else None,
+            losses=self.losses,
+        )
+
+    # --- its timeouts ---------------------------------------------------------------------------------------------------
+
+    def _watch(self, request: Request) -> None:
+        now = self._loop.time()
+        self._due = now + self._patience.first_event_s
+        first_content_s = self._patience.first_content_s
+        if request.thinking is not None and request.thinking.effort != "none":
+            first_content_s = max(first_content_s, REASONING_FIRST_CONTENT_S)
+        self._content_due = now + first_content_s
+        self._timer = self._loop.call_at(min(self._due, self._content_due), self._look)
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        waits_for_content = self._first_content_at is None
+        due = min(self._due, self._content_due) if waits_for_content else self._due
+        if due > now:
+            self._timer = self._loop.call_at(due, self._look)
+            return
+        if waits_for_content and self._content_due <= now:
+            what, after_s, code = "first content", self._content_due - self._launched_at, "first_content_timeout"
+        elif self._fold.begun:
+            what, after_s, code = "next event", self._patience.stall_s, "stalled"
+        else:
+            what, after_s, code = "first event", self._patience.first_event_s, "first_event_timeout"
+        self._timeout = _timed_out(self.target, what, after_s, code)
+        if self.task is not None:
+            self.task.cancel()
+
+
+def _timed_out(target: Target, what: str, after_s: float, code: str) -> TimedOut:
+    return TimedOut(
+        f"{target} did not give its {what} within {after_s:.3g} s.",
+        code=code,
+        hint="Ask again, another target, or allow more time.",
+    )

@@ -1,0 +1,86 @@
+"""A spec bound to its caller, as the guide's code holds it, and the guide's two free functions."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Unpack
+
+from podium.engine.stream import TextStream
+from podium.engine.text import Ask
+from podium.types import Reasons, Result
+
+if TYPE_CHECKING:
+    from podium.engine.models import Models
+
+
+class LanguageModel:
+    """A spec bound to its caller: `generate` and `stream` ask it. Made by `Models.model`."""
+
+    __slots__ = ("_asked", "_fixed_id", "experiment", "models", "pin", "request_id", "spec", "user_id")
+
+    def __init__(
+        self,
+        models: Models,
+        spec: str | None,
+        *,
+        user_id: str | None = None,
+        experiment: str | None = None,
+        request_id: str | None = None,
+        pin: bool = False,
+    ) -> None:
+        self.models = models
+        self.spec = spec
+        self.user_id = user_id
+        self.experiment = experiment
+        self.pin = pin
+        self.request_id = request_id or str(uuid.uuid4())
+        """The id of the first call; further calls have fresh ones, unless it was given."""
+        self._fixed_id = request_id is not None
+        self._asked = False
+
+    def _next_id(self) -> str:
+        if self._fixed_id or not self._asked:
+            self._asked = True
+            return self.request_id
+        return str(uuid.uuid4())
+
+    async def generate(self, *, timeout: float | str | None = None, **ask: Unpack[Ask]) -> Result:
+        """Ask, and wait for the whole answer; see `Models.generate_text`."""
+        return await self.models.generate_text(
+            self.spec,
+            user_id=self.user_id,
+            experiment=self.experiment,
+            request_id=self._next_id(),
+            pin=self.pin,
+            timeout=timeout,
+            **ask,
+        )
+
+    def stream(self, *, timeout: float | str | None = None, **ask: Unpack[Ask]) -> TextStream:
+        """Ask, and return the answer as it comes; see `Models.stream_text`."""
+        return self.models.stream_text(
+            self.spec,
+            user_id=self.user_id,
+            experiment=self.experiment,
+            request_id=self._next_id(),
+            pin=self.pin,
+            timeout=timeout,
+            **ask,
+        )
+
+    def explain(self) -> Reasons:
+        """Say what this model means now and why, without a request."""
+        return self.models.explain(self.spec, user_id=self.user_id, experiment=self.experiment, pin=self.pin)
+
+    def __repr__(self) -> str:
+        return f"LanguageModel({self.spec!r}, request_id={self.request_id!r})"
+
+
+async def generate_text(*, model: LanguageModel, timeout: float | str | None = None, **ask: Unpack[Ask]) -> Result:
+    """Ask a `LanguageModel`, and wait for the whole answer (the guide's free function)."""
+    return await model.generate(timeout=timeout, **ask)
+
+
+def stream_text(*, model: LanguageModel, timeout: float | str | None = None, **ask: Unpack[Ask]) -> TextStream:
+    """Ask a `LanguageModel`, and return the answer as it comes (the guide's free function)."""
+    return model.stream(timeout=timeout, **ask)

@@ -1,0 +1,354 @@
+"""The facade: one object that answers calls by spec.
+
+Theory. A `Models` holds one snapshot of the config and swaps it whole when something changes: a request sees the state it began
+with. A call is resolved (`Resolver`), run (`Run`), and answered with a `Result` that says who answered and why.
+
+Rules. `model`, `explain`, `load_user_config`, `update_provider` and `get_*` are plain functions without network; what talks to
+a provider is async (`models.sync` has blocking twins). One `Models` serves several event loops, in turn or at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from os import PathLike
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, Unpack
+
+from podium import config
+from podium.engine.attempt import Patience
+from podium.engine.endpoint import Endpoint
+from podium.engine.language_model import LanguageModel
+from podium.engine.runner import Run
+from podium.engine.slots import Slots
+from podium.engine.stream import TextStream
+from podium.engine.text import Ask, load_request
+from podium.engine.transport import AiohttpTransport, Transport
+from podium.errors import AllTargetsFailed, SpecError
+from podium.routing.resolve import Resolver
+from podium.routing.snapshot import Plan, Snapshot, User
+from podium.types import Reasons, Result, Target
+
+if TYPE_CHECKING:
+    from podium.engine.sync import SyncModels
+
+DEFAULT_TIMEOUT_S = 600.0
+"""The whole request's time where nothing sets one (SCIENCE part 5)."""
+_LONGEST_LEAVE_S = 3600.0
+
+
+class _State:
+    """A snapshot and what is worked out from it once."""
+
+    __slots__ = ("endpoints", "resolver", "snapshot")
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.resolver = Resolver(snapshot)
+        self.endpoints: dict[Target, Endpoint] = {}
+
+
+class Models:
+    """Answers calls by spec; made by `create_models` or `load_models`.
+
+    `async with models:` or `close()` ends it. Thread-safe.
+    """
+
+    def __init__(self, snapshot: Snapshot, *, transport: Transport | None = None, patience: Patience | None = None) -> None:
+        self.transport: Transport = transport or AiohttpTransport()
+        self._patience = patience or Patience()
+        self._state = _State(snapshot)
+        self._swap = threading.Lock()
+        self._leave_alone: dict[Target, float] = {}
+        self._provider_slots: dict[str, Slots] = {}
+        self._user_slots: dict[str, Slots] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sync: SyncModels | None = None
+
+    # --- calls ----------------------------------------------------------------------------------------------------------
+
+    def model(
+        self,
+        spec: str | None = None,
+        *,
+        user_id: str | None = None,
+        experiment: str | None = None,
+        request_id: str | None = None,
+        pin: bool = False,
+    ) -> LanguageModel:
+        """Return a model to be called later; nothing is sent.
+
+        `request_id` defaults to a fresh UUID. Raises `SpecError` for a spec that means nothing.
+        """
+        with suppress(AllTargetsFailed):  # a provider may be enabled before the call
+            self._state.resolver.resolve(spec, user_id=user_id, experiment=experiment, pin=pin)
+        return LanguageModel(self, spec, user_id=user_id, experiment=experiment, request_id=request_id, pin=pin)
+
+    async def generate_text(
+        self,
+        spec: str | None = None,
+        *,
+        user_id: str | None = None,
+        experiment: str | None = None,
+        request_id: str | None = None,
+        pin: bool = False,
+        timeout: float | str | None = None,
+        **ask: Unpack[Ask],
+    ) -> Result:
+        """Ask, and wait for the whole answer.
+
+        `timeout` is the whole request's: milliseconds, or `"30s"`. Raises `RequestError` and `SpecError` for a call that is
+        wrong, `LimitError` where a limit says no, a `ProviderError` or `AllTargetsFailed` where nobody answers.
+        """
+        return await self._run(spec, user_id, experiment, request_id, pin, timeout, ask, stream=False)[0].wait()
+
+    def stream_text(
+        self,
+        spec: str | None = None,
+        *,
+        user_id: str | None = None,
+        experiment: str | None = None,
+        request_id: str | None = None,
+        pin: bool = False,
+        timeout: float | str | None = None,
+        **ask: Unpack[Ask],
+    ) -> TextStream:
+        """Ask, and return the answer as it comes. Nothing is sent before the stream is first read.
+
+        Raises what `generate_text` raises: what is wrong with the call at once, the rest from the stream.
+        """
+        run, plan = self._run(spec, user_id, experiment, request_id, pin, timeout, ask, stream=True)
+        return TextStream(run, plan.reasons)
+
+    def explain(
+        self, spec: str | None = None, *, user_id: str | None = None, experiment: str | None = None, pin: bool = False
+    ) -> Reasons:
+        """Say what a spec means here and why: the same object as in the result of a call, without a request.
+
+        Raises what the call would raise before anything is sent.
+        """
+        return self._state.resolver.resolve(spec, user_id=user_id, experiment=experiment, pin=pin).reasons
+
+    def _run(
+        self,
+        spec: str | None,
+        user_id: str | None,
+        experiment: str | None,
+        request_id: str | None,
+        pin: bool,
+        timeout: float | str | None,
+        ask: Mapping[str, Any],
+        *,
+        stream: bool,
+    ) -> tuple[Run, Plan]:
+        state = self._state
+        request = load_request(spec or "", ask, stream=stream)
+        plan = state.resolver.resolve(spec, user_id=user_id, experiment=experiment, pin=pin)
+        run = Run(
+            _Around(self, state),
+            plan,
+            request,
+            request_id=request_id or str(uuid.uuid4()),
+            time_s=self._time_s(plan, timeout, state.snapshot),
+            bounded=timeout is not None or plan.timeout_s is not None,
+            patience=self._patience,
+            slots=self._slots_of(plan.user_id, state.snapshot),
+        )
+        return run, plan
+
+    @staticmethod
+    def _time_s(plan: Plan, timeout: float | str | None, snapshot: Snapshot) -> float:
+        """The whole request's time: the call's, else the plan's, else the longest of its providers', else the default."""
+        if timeout is not None:
+            return config.load_duration(timeout, "timeout")
+        if plan.timeout_s is not None:
+            return plan.timeout_s
+        return max(
+            (snapshot.providers[target.provider].timeout_s or DEFAULT_TIMEOUT_S for target in plan.targets),
+            default=DEFAULT_TIMEOUT_S,
+        )
+
+    # --- config ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What runs now: providers, tiers, aliases and users, at one version."""
+        return self._state.snapshot
+
+    def load_user_config(self, user_id: str, path: str | PathLike[str]) -> User:
+        """Load a user's YAML, so that `user:<id>:<experiment>` means something from the next request on.
+
+        Raises `ConfigError` that lists every problem of the file.
+        """
+        with self._swap:
+            snapshot = self._state.snapshot
+            user = config.load_user(user_id, path, snapshot=snapshot)
+            self._state = _State(config.with_user(snapshot, user))
+        return user
+
+    def get_provider_config(self, provider_id: str) -> dict[str, Any]:
+        """Return a provider's config as it is now, its secrets masked. Raises `SpecError` for an unknown provider."""
+        provider = self.snapshot.providers.get(provider_id)
+        if provider is None:
+            raise self._unknown_provider(provider_id)
+        return config.masked_provider(provider)
+
+    def update_provider(self, provider_id: str, **changes: Any) -> None:
+        """Change a provider's settings (`enabled=False`, `timeout="20s"`, ...), from the next request on.
+
+        Requests under way end as they began. Raises `ConfigError` as the config would, and `SpecError` for an unknown provider.
+        """
+        with self._swap:
+            snapshot = self._state.snapshot
+            if provider_id not in snapshot.providers:
+                raise self._unknown_provider(provider_id)
+            changed = config.update_provider(snapshot, provider_id, **changes)
+            self._state = _State(changed)
+            slots = self._provider_slots.get(provider_id)
+        if slots is not None:
+            slots.set_limit(changed.providers[provider_id].max_concurrent)
+
+    def _unknown_provider(self, provider_id: str) -> SpecError:
+        names = tuple(self.snapshot.providers)
+        return SpecError(
+            f"There is no provider {provider_id!r}.", candidates=names, hint=f"Providers: {', '.join(names) or 'none'}."
+        )
+
+    # --- its end --------------------------------------------------------------------------------------------------------
+
+    @property
+    def sync(self) -> SyncModels:
+        """Blocking twins of the async methods, over one background loop."""
+        if self._sync is None:
+            from podium.engine.sync import SyncModels
+
+            with self._swap:
+                self._sync = self._sync or SyncModels(self)
+        return self._sync
+
+    async def close(self) -> None:
+        """Cancel what still runs in this loop, and close its connections."""
+        loop = asyncio.get_running_loop()
+        tasks = [task for task in self._tasks if task.get_loop() is loop]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await self.transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        snapshot = self.snapshot
+        return f"Models(providers={list(snapshot.providers)}, tiers={list(snapshot.tiers)}, version={snapshot.version})"
+
+    # --- what runs share ------------------------------------------------------------------------------------------------
+
+    def _slots_of(self, user_id: str | None, snapshot: Snapshot) -> Slots | None:
+        user = snapshot.users.get(user_id) if user_id is not None else None
+        if user is None or user.max_concurrent is None:
+            return None
+        return _slots(self._user_slots, user.id, f"User {user.id}", user.max_concurrent)
+
+    def statistics(self) -> dict[str, Any]:
+        """What runs at this moment: upstream calls, and slots taken and waited for."""
+        return {
+            "calls": len(self._tasks),
+            "providers": {
+                name: {"running": slots.running, "waiting": slots.waiting} for name, slots in self._provider_slots.items()
+            },
+            "users": {name: {"running": slots.running, "waiting": slots.waiting} for name, slots in self._user_slots.items()},
+        }
+
+
+def _slots(table: dict[str, Slots], name: str, title: str, limit: int) -> Slots:
+    slots = table.get(name)
+    if slots is None:
+        slots = table.setdefault(name, Slots(title, limit))
+    elif slots.limit != limit:
+        slots.set_limit(limit)
+    return slots
+
+
+class _Around:
+    """What a run sees of its engine: the state that it began with, and what all runs share."""
+
+    __slots__ = ("_models", "_state", "transport")
+
+    def __init__(self, models: Models, state: _State) -> None:
+        self._models = models
+        self._state = state
+        self.transport = models.transport
+
+    def endpoint(self, target: Target) -> Endpoint:
+        endpoint = self._state.endpoints.get(target)
+        if endpoint is None:
+            endpoint = self._state.endpoints[target] = Endpoint(self._state.snapshot.providers[target.provider], target)
+        return endpoint
+
+    def provider_slots(self, provider: str) -> Slots | None:
+        limit = self._state.snapshot.providers[provider].max_concurrent
+        if limit is None:
+            return None
+        return _slots(self._models._provider_slots, provider, f"Provider {provider}", limit)
+
+    def not_before(self) -> Mapping[Target, float]:
+        """On the clock that all loops share (`time.monotonic`)."""
+        table = self._models._leave_alone
+        if table:
+            now = time.monotonic()
+            for target in [target for target, until in table.items() if until <= now]:
+                table.pop(target, None)
+        return table
+
+    def leave_alone(self, target: Target, seconds: float) -> None:
+        self._models._leave_alone[target] = time.monotonic() + min(seconds, _LONGEST_LEAVE_S)
+
+    def adopt(self, task: asyncio.Task[None]) -> None:
+        self._models._tasks.add(task)
+        task.add_done_callback(self._models._tasks.discard)
+
+
+def create_models(
+    *,
+    providers: Mapping[str, Any] | None = None,
+    tiers: Mapping[str, Any] | None = None,
+    aliases: Mapping[str, str] | None = None,
+    users: Any = None,
+    default_tier: str | None = None,
+    auto_tiers: bool = True,
+    track_performance: bool = True,
+    track_cost: bool = True,
+    **guide: Any,
+) -> Models:
+    """Make a `Models` from Python values; the guide's camelCase keys are taken too.
+
+    Raises `ConfigError` that lists every problem.
+    """
+    given = {
+        "providers": providers,
+        "tiers": tiers,
+        "aliases": aliases,
+        "users": users,
+        "default_tier": default_tier,
+        "auto_tiers": None if auto_tiers else False,
+        "track_performance": None if track_performance else False,
+        "track_cost": None if track_cost else False,
+        **guide,
+    }
+    return Models(config.compile_config({name: value for name, value in given.items() if value is not None}))
+
+
+def load_models(path: str | PathLike[str] = "podium.yaml") -> Models:
+    """Make a `Models` from a config file. Raises `ConfigError` that lists every problem of it and of its users' files."""
+    return Models(config.load_snapshot(path))

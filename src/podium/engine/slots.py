@@ -1,0 +1,108 @@
+"""How many requests may run at once, for a provider or a user.
+
+Theory. A bounded, fair queue: whoever finds a free slot takes it; the others wait in the order of their coming, one turn a
+group, so that one busy user cannot keep the others of a provider waiting. A full queue and too long a wait are typed errors.
+
+Rules. Slots are shared by all loops and threads of the process: counters are held under a lock, and a waiter is woken in its
+own loop. The limit may change while requests wait; None is no limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict, deque
+
+from podium.errors import RateLimited
+
+QUEUE_SIZE = 100
+QUEUE_WAIT_S = 10.0
+
+
+class Slots:
+    """Counts what runs, and lets the rest wait."""
+
+    def __init__(self, name: str, limit: int | None = None, *, size: int = QUEUE_SIZE, wait_s: float = QUEUE_WAIT_S) -> None:
+        self.name = name
+        self.limit = limit
+        self.running = 0
+        self._size = size
+        self._wait_s = wait_s
+        self._lock = threading.Lock()
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return sum(len(group) for group in self._waiting.values())
+
+    def set_limit(self, limit: int | None) -> None:
+        """Change the limit; waiters that fit now are let in."""
+        with self._lock:
+            self.limit = limit
+            self._let_in()
+
+    async def acquire(self, group: str = "") -> None:
+        """Take a slot, waiting for one if need be.
+
+        Raises `RateLimited` when the queue is full, or the wait too long.
+        """
+        with self._lock:
+            if self.limit is None or (self.running < self.limit and not self._waiting):
+                self.running += 1
+                return
+            if self.waiting >= self._size:
+                raise RateLimited(
+                    f"{self.name} runs {self.running} requests (max_concurrent {self.limit}) and {self.waiting} more wait.",
+                    code="queue_full",
+                    hint="Ask again later, or raise max_concurrent.",
+                )
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.setdefault(group, deque()).append(turn)
+        try:
+            await asyncio.wait_for(asyncio.shield(turn), self._wait_s)
+        except TimeoutError:
+            if not self._leave(group, turn):
+                return
+            raise RateLimited(
+                f"No slot of {self.name} came free within {self._wait_s:g} s (max_concurrent {self.limit}).",
+                code="queue_timeout",
+                hint="Ask again later, or raise max_concurrent.",
+            ) from None
+        except asyncio.CancelledError:
+            if not self._leave(group, turn):
+                self.release()
+            raise
+
+    def _leave(self, group: str, turn: asyncio.Future[None]) -> bool:
+        """Stop waiting; False where the slot has been given in the meantime."""
+        with self._lock:
+            waiters = self._waiting.get(group)
+            if waiters is None or turn not in waiters:
+                return False
+            waiters.remove(turn)
+            if not waiters:
+                del self._waiting[group]
+            turn.cancel()
+            return True
+
+    def release(self) -> None:
+        """Give a slot back."""
+        with self._lock:
+            self.running -= 1
+            if self._waiting:
+                self._let_in()
+
+    def _let_in(self) -> None:
+        while self._waiting and (self.limit is None or self.running < self.limit):
+            group, waiters = self._waiting.popitem(last=False)
+            turn = waiters.popleft()
+            if waiters:
+                self._waiting[group] = waiters  # to the end: one turn a group
+            self.running += 1
+            turn.get_loop().call_soon_threadsafe(_wake, turn)
+
+
+def _wake(turn: asyncio.Future[None]) -> None:
+    if not turn.done():
+        turn.set_result(None)

@@ -1,0 +1,176 @@
+"""Blocking twins of the async methods.
+
+Theory. Async is the one colour; this room only waits for it. One background thread runs one loop for a `Models`, and each
+blocking call hands a coroutine over and waits.
+
+Rules. The thread is a daemon, started at the first call. After a fork the child starts its own: a thread does not survive a
+fork. An interrupt (Ctrl-C) while waiting cancels the call upstream. It must not be called from a running event loop, where it
+would block the loop: that is an error that says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import Future
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from podium.engine.stream import TextStream
+from podium.errors import RequestError
+from podium.types import Event, Loss, Reasons, Result
+
+if TYPE_CHECKING:
+    from podium.engine.language_model import LanguageModel
+    from podium.engine.models import Models
+
+T = TypeVar("T")
+
+
+class _Background:
+    """A loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self._serve, name="podium-sync", daemon=True)
+        self.thread.start()
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run to its end in the background; an interrupt cancels it."""
+        future: Future[T] = asyncio.run_coroutine_threadsafe(work, self.loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def stop(self) -> None:
+        """End what runs, the loop and the thread."""
+
+        async def wind_up() -> None:
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.loop.shutdown_asyncgens()
+
+        asyncio.run_coroutine_threadsafe(wind_up(), self.loop).result()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.loop.close()
+
+
+class SyncModels:
+    """The blocking side of a `Models`: `models.sync.generate_text(...)`."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        self._lock = threading.Lock()
+        self._background: _Background | None = None
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            pass
+        else:
+            work.close()
+            raise RequestError(
+                "`models.sync` was called inside a running event loop, which it would block.",
+                hint="Use `await models.generate_text(...)` there.",
+            )
+        with self._lock:
+            if self._background is None or self._background.pid != os.getpid():
+                self._background = _Background()
+            background = self._background
+        return background.run(work)
+
+    def generate_text(self, spec: str | None = None, **ask: Any) -> Result:
+        """Ask, and block until the whole answer is there; takes and raises what `Models.generate_text` does."""
+        return self._run(self._models.generate_text(spec, **ask))
+
+    def stream_text(self, spec: str | None = None, **ask: Any) -> SyncTextStream:
+        """Ask, and return a blocking stream; takes and raises what `Models.stream_text` does."""
+        return SyncTextStream(self, self._models.stream_text(spec, **ask))
+
+    def generate(self, model: LanguageModel, **ask: Any) -> Result:
+        """Ask a `LanguageModel`, and block until the whole answer is there."""
+        return self._run(model.generate(**ask))
+
+    def stream(self, model: LanguageModel, **ask: Any) -> SyncTextStream:
+        """Ask a `LanguageModel`, and return a blocking stream."""
+        return SyncTextStream(self, model.stream(**ask))
+
+    def close(self) -> None:
+        """Cancel what runs, close the connections and end the background thread."""
+        with self._lock:
+            background, self._background = self._background, None
+        if background is not None and background.pid == os.getpid():
+            background.run(self._models.close())
+            background.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+
+class SyncTextStream:
+    """A stream whose reader blocks: iterate it for events, or `text` for strings. A `break` ends it, as `close()` does."""
+
+    def __init__(self, sync: SyncModels, stream: TextStream) -> None:
+        self._sync = sync
+        self._stream = stream
+
+    @property
+    def request_id(self) -> str:
+        """The request's id."""
+        return self._stream.request_id
+
+    @property
+    def reasons(self) -> Reasons:
+        """Why these targets are asked."""
+        return self._stream.reasons
+
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        """Settings that the answering target could not honour."""
+        return self._stream.losses
+
+    def __iter__(self) -> Iterator[Event]:
+        return self._read(aiter(self._stream))
+
+    @property
+    def text(self) -> Iterator[str]:
+        """The answer's text, in pieces as they come."""
+        return self._read(self._stream.text)
+
+    def _read(self, source: AsyncIterator[T]) -> Iterator[T]:
+        while (item := self._sync._run(_next(source))) is not None:
+            yield item
+
+    def result(self) -> Result:
+        """Read what is left, and return the whole result."""
+        return self._sync._run(self._stream.result())
+
+    def close(self) -> None:
+        """End it: an answer that is still coming is cancelled upstream."""
+        self._sync._run(self._stream.close())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+
+async def _next(source: AsyncIterator[T]) -> T | None:
+    return await anext(source, None)
