@@ -1,0 +1,183 @@
+"""From what a caller writes to a plan: `resolve`, and the `Resolver` that remembers.
+
+Theory. Resolving is a pure function of the snapshot and of what the caller wrote. `goal` finds what the spec names; here its
+targets are sorted into those that can be asked and those that are skipped, and its limits are settled. What the plan's
+`reasons` say is the same from `explain` as with a result.
+
+Rules.
+- A target whose provider cannot be asked is skipped with that reason; only a plan with no target left is an error.
+- The whole request's timeout is the experiment's, else the user's default, else the tier's. The cost limit is the
+  experiment's or the tier's.
+- A plan belongs to the user of a `user:` spec, else to the user who asks, known to the snapshot or not.
+- Equal questions to one snapshot give equal plans: nothing depends on the time, on chance or on earlier requests.
+- A resolver forgets: it keeps two generations of `PLANS_KEPT` plans, and users whom the snapshot does not know share theirs.
+"""
+
+from __future__ import annotations
+
+from podium.errors import AllTargetsFailed
+from podium.routing.goal import Ask, Goal, Goals, Trail
+from podium.routing.names import why_unusable
+from podium.routing.snapshot import ModelEntry, Plan, Snapshot, Strategy
+from podium.routing.spec import parse, quote
+from podium.types import Considered, Reasons, Target
+
+PLANS_KEPT = 2048
+"""Plans in each of a resolver's two generations; a plan takes about two kilobytes."""
+
+
+def resolve(
+    snapshot: Snapshot,
+    spec: str | None = None,
+    *,
+    user_id: str | None = None,
+    experiment: str | None = None,
+    pin: bool = False,
+    auto: bool = True,
+) -> Plan:
+    """Resolve one spec as `Resolver.resolve` does, which is the faster where a snapshot is asked more than once."""
+    return Resolver(snapshot).resolve(spec, user_id=user_id, experiment=experiment, pin=pin, auto=auto)
+
+
+def upstream(snapshot: Snapshot, target: Target) -> ModelEntry:
+    """Return what stands behind a target's public model name; a name that is not mapped is the provider's own."""
+    provider = snapshot.providers.get(target.provider)
+    entry = provider.models.get(target.model) if provider else None
+    return entry or ModelEntry(upstream=target.model)
+
+
+class Resolver:
+    """Resolves specs against one snapshot, and remembers the plans.
+
+    Threads may share it: what two of them find at once is equal.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self._goals = Goals(snapshot)
+        self._unusable = {name: why for name, provider in snapshot.providers.items() if (why := why_unusable(provider))}
+        self._plans: dict[Ask, Plan] = {}
+        self._older_plans: dict[Ask, Plan] = {}
+
+    def resolve(
+        self,
+        spec: str | None = None,
+        *,
+        user_id: str | None = None,
+        experiment: str | None = None,
+        pin: bool = False,
+        auto: bool = True,
+    ) -> Plan:
+        """Resolve a spec, or the default of the user or of the config where there is none.
+
+        `user_id` is the user who asks, known to the snapshot or not; `experiment` names one of theirs. `pin=True` and
+        `auto=False` take a model as written, without automatic tier resolution.
+        Raises `SpecError`, with the nearest names, where a name is unknown, malformed or ambiguous, and `AllTargetsFailed`,
+        with each target's reason, where none of the plan's can be asked.
+        """
+        if spec is not None and not isinstance(spec, str):
+            parse(spec)
+        stranger = user_id is not None and user_id not in self.snapshot.users
+        ask = Ask(spec, None if stranger else user_id, stranger, experiment, pin, auto)
+        plan = self._plans.get(ask)
+        if plan is None:
+            plan = self._older_plans.get(ask)
+            if plan is None:
+                trail = Trail()
+                plan = self._plan(ask, self._goals.find(ask, user_id, trail), trail)
+            if len(self._plans) >= PLANS_KEPT:
+                self._plans, self._older_plans = {}, self._plans
+            self._plans[ask] = plan
+        return plan.replace(user_id=user_id) if stranger and plan.user_id is None else plan
+
+    def _plan(self, ask: Ask, goal: Goal, trail: Trail) -> Plan:
+        """Keep the targets that can be asked, settle the limits, and write down both."""
+        targets: list[Target] = []
+        skipped: list[Considered] = []
+        for target in goal.targets:
+            why = self._why_skip(target)
+            if why is None:
+                targets.append(target)
+            else:
+                skipped.append(Considered(name=str(target), why=why))
+        if not targets:
+            raise self._no_target_left(ask, goal, trail, tuple(skipped))
+        strategy = self._escalating_to_usable(goal.strategy, skipped)
+        user_id = goal.user_id or ask.user_id
+        timeout_s = self._timeout(goal, user_id, trail)
+        self._note_targets(strategy, targets, trail)
+        reasons = Reasons(
+            spec=ask.spec,
+            rule=trail.rule,
+            steps=tuple(trail.steps),
+            strategy=strategy.name,
+            targets=tuple(targets),
+            skipped=tuple(skipped),
+            considered=tuple(trail.considered),
+        )
+        return Plan(
+            strategy=strategy,
+            targets=reasons.targets,
+            reasons=reasons,
+            timeout_s=timeout_s,
+            max_cost_usd=goal.max_cost_usd,
+            tier=goal.tier,
+            experiment=goal.experiment,
+            user_id=user_id,
+        )
+
+    def _why_skip(self, target: Target) -> str | None:
+        if target.provider not in self.snapshot.providers:
+            return f"there is no provider {quote(target.provider)}"
+        return self._unusable.get(target.provider)
+
+    def _escalating_to_usable(self, strategy: Strategy, skipped: list[Considered]) -> Strategy:
+        """The strategy without an escalation to what cannot be asked: the plurality answers then, as without `escalate_to`."""
+        if strategy.escalate_to is None or (why := self._why_skip(strategy.escalate_to)) is None:
+            return strategy
+        skipped.append(Considered(name=str(strategy.escalate_to), why=f"{why} (it was the model to escalate to)"))
+        on_disagree = None if strategy.on_disagree == "escalate" else strategy.on_disagree
+        return strategy.replace(escalate_to=None, on_disagree=on_disagree)
+
+    def _timeout(self, goal: Goal, user_id: str | None, trail: Trail) -> float | None:
+        user = self.snapshot.users.get(user_id) if user_id is not None else None
+        if goal.timeout_s is not None and (goal.experiment is not None or user is None or user.timeout_s is None):
+            trail.step(f"The whole request may take {goal.timeout_s:g} s, as {goal.title} says.")
+            return goal.timeout_s
+        if user is not None and user.timeout_s is not None:
+            trail.step(f"The whole request may take {user.timeout_s:g} s, as the defaults of user {quote(user_id or '')} say.")
+            return user.timeout_s
+        return None
+
+    def _note_targets(self, strategy: Strategy, targets: list[Target], trail: Trail) -> None:
+        if strategy.name == "first" and len(targets) > 1:
+            trail.step(f"`first` asks {quote(str(targets[0]))} alone; the others stand by for when it cannot be asked.")
+        for target in dict.fromkeys(targets):
+            entry = upstream(self.snapshot, target)
+            if entry.upstream != target.model:
+                trail.step(f"Provider {quote(target.provider)} is sent {quote(entry.upstream)} for {quote(target.model)}.")
+
+    def _no_target_left(self, ask: Ask, goal: Goal, trail: Trail, skipped: tuple[Considered, ...]) -> AllTargetsFailed:
+        asked = "No spec was given" if ask.spec is None else f"The spec {quote(ask.spec)} was asked for"
+        way = "".join(f" {step}" for step in trail.steps)
+        if not skipped:
+            return AllTargetsFailed(f"{asked}, but {goal.title} has no models.{way}", hint="Give it models in the config.")
+        each = "; ".join(f"{quote(one.name)} ({one.why})" for one in skipped)
+        remedies = dict.fromkeys(self._remedy(target.provider) for target in goal.targets)
+        return AllTargetsFailed(
+            f"{asked}, but no target of {goal.title} can be asked: {each}.{way}",
+            skipped=skipped,
+            hint=f"{' or '.join(remedies)}."[0].upper() + f"{' or '.join(remedies)}."[1:],
+        )
+
+    def _remedy(self, name: str) -> str:
+        """What to do so that a provider can be asked."""
+        provider = self.snapshot.providers.get(name)
+        if provider is None:
+            return f"add provider {quote(name)} to the config"
+        if not provider.enabled:
+            return f"enable provider {quote(name)} (`enabled: true`)"
+        if provider.api_key is None and provider.auth != "none":
+            variable = f"set {provider.key_variable}" if provider.key_variable else "set its `api_key`"
+            return f"{variable} for provider {quote(name)}"
+        return f"repair provider {quote(name)}"

@@ -1,0 +1,141 @@
+"""The errors for names that a snapshot does not know: each says what was asked, what lies near, and how to define it.
+
+Rules. Candidates are specs that can be written as they stand, the nearest first. A misspelt name is compared without regard
+to case. A message quotes a caller's text only as `quote` shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from podium.errors import SpecError
+from podium.routing.snapshot import Snapshot, User
+from podium.routing.spec import TargetSpec, UserSpec, quote
+
+
+def nearest(text: str, names: Iterable[str], *, most: int = 5) -> tuple[str, ...]:
+    """Return the names that a misspelt text may mean, the nearest first; empty where none is near."""
+    import difflib  # only errors need it
+
+    folded: dict[str, list[str]] = {}
+    for name in names:
+        folded.setdefault(name.casefold(), []).append(name)
+    found = difflib.get_close_matches(text[:100].casefold(), folded, n=most, cutoff=0.6)
+    return tuple(dict.fromkeys(name for each in found for name in folded[each]))[:most]
+
+
+def nearest_first(text: str, names: Iterable[str], *, most: int = 10) -> tuple[str, ...]:
+    """Return names for a list of candidates: the near ones, then others in the order of their declaration."""
+    names = list(names)
+    return tuple(dict.fromkeys([*nearest(text, names), *names]))[:most]
+
+
+def listed(names: Iterable[str], *, word: str = "or") -> str:
+    """Return names as a message lists them: "`a`, `b` or `c`"."""
+    quoted = [quote(name) for name in names]
+    return f" {word} ".join([", ".join(quoted[:-1]), quoted[-1]]) if len(quoted) > 1 else "".join(quoted)
+
+
+def _advice(near: tuple[str, ...], candidates: tuple[str, ...], word: str, define: str) -> str:
+    if near:
+        return f"Did you mean {listed(near)}? {define}"
+    return f"The {word} are {listed(candidates[:5], word='and')}. {define}" if candidates else f"There are no {word}. {define}"
+
+
+def unknown_tier(snapshot: Snapshot, name: str) -> SpecError:
+    """Make the error for a tier that is not defined."""
+    tiers = nearest_first(name, snapshot.tiers)
+    define = "A tier is defined under `tiers:` in the config."
+    return SpecError(
+        f"There is no tier {quote(name)}.",
+        hint=_advice(nearest(name, tiers), tiers, "tiers", define),
+        candidates=tuple(f"tier:{each}" for each in tiers),
+        param="model",
+    )
+
+
+def unknown_user(snapshot: Snapshot, user_id: str) -> SpecError:
+    """Make the error for a user without a config, whose experiment was asked for."""
+    users = nearest_first(user_id, snapshot.users)
+    define = "A user's file is loaded with `load_user_config(user_id, path)`, or named under `users:` in the config."
+    return SpecError(
+        f"There is no config of a user {quote(user_id)}.",
+        hint=_advice(nearest(user_id, users), users, "users", define),
+        candidates=tuple(f"user:{each}" for each in users),
+        param="user_id",
+    )
+
+
+def unknown_experiment(user_id: str, user: User, name: str) -> SpecError:
+    """Make the error for an experiment that a user does not have."""
+    names = nearest_first(name, user.experiments)
+    define = f"An experiment is defined under `experiments:` in {user.source or 'the file of this user'}."
+    return SpecError(
+        f"User {quote(user_id)} has no experiment {quote(name)}.",
+        hint=_advice(nearest(name, names), names, "experiments", define),
+        candidates=tuple(f"user:{user_id}:{each}" for each in names),
+        param="experiment",
+    )
+
+
+def no_default_experiment(spec: UserSpec, user: User) -> SpecError:
+    """Make the error for `user:id` where the user has no default experiment."""
+    names = tuple(f"user:{spec.user_id}:{each}" for each in user.experiments)
+    instead = f", or write {listed(names[:5])}" if names else ""
+    return SpecError(
+        f"{quote(str(spec))} asks for the default experiment of user {quote(spec.user_id)}, who has none.",
+        hint=f"Set `defaults: {{experiment: ...}}` in {user.source or 'the file of this user'}{instead}.",
+        candidates=names[:10],
+        param="model",
+    )
+
+
+def experiment_of_nobody(name: str) -> SpecError:
+    """Make the error for `experiment=` with neither a spec nor a user."""
+    return SpecError(
+        f"experiment={quote(name)} was asked for, without a spec and without a user whose it could be.",
+        hint=f"Pass user_id= too, or write the spec {quote(f'user:<id>:{name}')}.",
+        param="user_id",
+    )
+
+
+def no_default(snapshot: Snapshot) -> SpecError:
+    """Make the error for no spec where there is no default either."""
+    tiers = tuple(f"tier:{name}" for name in snapshot.tiers)
+    example = f", as {listed(tiers[:5])}" if tiers else ""
+    return SpecError(
+        "No spec was given, and there is neither a default experiment of the user nor a default tier.",
+        hint=f"Write a spec{example}, or set `default_tier` in the config.",
+        candidates=tiers[:10],
+        param="model",
+    )
+
+
+def alias_circle(names: Iterable[str]) -> SpecError:
+    """Make the error for aliases that never end."""
+    circle = list(names)
+    return SpecError(
+        f"The alias {quote(circle[0])} points in a circle: {' -> '.join(map(quote, circle))}.",
+        hint="Let one of them point at a tier, a model or an experiment.",
+        param="model",
+    )
+
+
+def unknown_name(snapshot: Snapshot, text: str, models: Iterable[str], spec: TargetSpec | None) -> SpecError:
+    """Make the error for a name that is nothing; `spec` is set where it could have been `provider/model`."""
+    tiers = [*snapshot.tiers, *(f"tier:{name}" for name in snapshot.tiers)]
+    near = nearest(text, [*snapshot.aliases, *tiers, *models, *(f"user:{name}" for name in snapshot.users)])
+    if spec is not None:
+        near = (*(f"{name}/{spec.model}" for name in nearest(spec.provider, snapshot.providers)), *near)
+        happened = f"There is no provider {quote(spec.provider)}, and no provider is known to serve a model {quote(text)}."
+        write = f"Write it as {quote(f'provider/{text}')} if it is a model's name"
+    elif text in snapshot.providers:
+        happened = f"{quote(text)} is a provider; which of its models is meant?"
+        write = f"Write {quote(f'{text}/<model>')}"
+    else:
+        happened = f"{quote(text)} is no alias, no tier, and no model that an enabled provider is known to serve."
+        write = f"Write {quote(f'provider/{text}')} if it is a model's name"
+    meant = f"Did you mean {listed(near)}? " if near else ""
+    providers = nearest_first(spec.provider if spec else text, snapshot.providers)
+    known = f"the providers are {listed(providers, word='and')}" if providers else "there are no providers yet"
+    return SpecError(happened, hint=f"{meant}{write} ({known}).", candidates=near, param="model")
