@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import Any, Self, Unpack
 
 from podium import config
 from podium.engine.attempt import Patience
@@ -26,15 +26,13 @@ from podium.engine.language_model import LanguageModel
 from podium.engine.runner import Run
 from podium.engine.slots import Slots
 from podium.engine.stream import TextStream
+from podium.engine.sync import SyncModels
 from podium.engine.text import Ask, load_request
 from podium.engine.transport import AiohttpTransport, Transport
 from podium.errors import AllTargetsFailed, SpecError
 from podium.routing.resolve import Resolver
 from podium.routing.snapshot import Plan, Snapshot, User
 from podium.types import Reasons, Result, Target
-
-if TYPE_CHECKING:
-    from podium.engine.sync import SyncModels
 
 DEFAULT_TIMEOUT_S = 600.0
 """The whole request's time where nothing sets one (SCIENCE part 5)."""
@@ -67,7 +65,8 @@ class Models:
         self._provider_slots: dict[str, Slots] = {}
         self._user_slots: dict[str, Slots] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._sync: SyncModels | None = None
+        self.sync = SyncModels(self)
+        """Blocking twins of the async methods, over one background loop."""
 
     # --- calls ----------------------------------------------------------------------------------------------------------
 
@@ -219,16 +218,6 @@ class Models:
         )
 
     # --- its end --------------------------------------------------------------------------------------------------------
-
-    @property
-    def sync(self) -> SyncModels:
-        """Blocking twins of the async methods, over one background loop."""
-        if self._sync is None:
-            from podium.engine.sync import SyncModels
-
-            with self._swap:
-                self._sync = self._sync or SyncModels(self)
-        return self._sync
 
     async def close(self) -> None:
         """Cancel what still runs in this loop, and close its connections."""

@@ -99,8 +99,11 @@ class Slots:
             turn = waiters.popleft()
             if waiters:
                 self._waiting[group] = waiters  # to the end: one turn a group
+            loop = turn.get_loop()
+            if loop.is_closed():  # whoever waited there is gone
+                continue
             self.running += 1
-            turn.get_loop().call_soon_threadsafe(_wake, turn)
+            loop.call_soon_threadsafe(_wake, turn)
 
 
 def _wake(turn: asyncio.Future[None]) -> None:

@@ -132,7 +132,7 @@ def _load_messages(ask: Mapping[str, Any]) -> tuple[Message, ...]:
         return (Message(role="user", parts=(Text(text=prompt),)),)
     if prompt is not None:
         return (Message(role="user", parts=tuple(_load_part(part, f"prompt[{at}]") for at, part in enumerate(prompt))),)
-    if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Sequence):
+    if not isinstance(messages, (list, tuple)):
         raise _wrong("messages", messages, "a list of messages")
     if not messages:
         raise RequestError("`messages` is empty.", param="messages", hint="Give at least one message.")
