@@ -9,7 +9,7 @@ from podium.engine.slots import Slots
 from podium.errors import RateLimited
 
 
-async def test_no_more_than_the_limit_run_at_once():
+async def test_no_more_than_the_limit_run_at_once() -> None:
     slots = Slots("Provider x", 3)
     running = most = 0
 
@@ -27,7 +27,7 @@ async def test_no_more_than_the_limit_run_at_once():
     assert (slots.running, slots.waiting) == (0, 0)
 
 
-async def test_groups_take_turns_so_that_a_busy_one_does_not_keep_the_others_waiting():
+async def test_groups_take_turns_so_that_a_busy_one_does_not_keep_the_others_waiting() -> None:
     slots = Slots("Provider x", 1)
     order: list[str] = []
 
@@ -47,7 +47,7 @@ async def test_groups_take_turns_so_that_a_busy_one_does_not_keep_the_others_wai
     assert order.index("quiet") == 1
 
 
-async def test_a_full_queue_is_a_typed_error_that_names_the_limit():
+async def test_a_full_queue_is_a_typed_error_that_names_the_limit() -> None:
     slots = Slots("Provider x", 1, size=1)
     await slots.acquire()
     waiter = asyncio.create_task(slots.acquire())
@@ -59,16 +59,16 @@ async def test_a_full_queue_is_a_typed_error_that_names_the_limit():
     await waiter
 
 
-async def test_too_long_a_wait_is_a_typed_error_and_leaves_the_queue():
+async def test_too_long_a_wait_is_a_typed_error_and_leaves_the_queue() -> None:
     slots = Slots("User jane", 1, wait_s=0.01)
     await slots.acquire()
-    with pytest.raises(RateLimited, match="No slot of User jane came free within 0.01 s") as caught:
+    with pytest.raises(RateLimited, match=r"No slot of User jane came free within 0\.01 s") as caught:
         await slots.acquire()
     assert caught.value.code == "queue_timeout"
     assert (slots.running, slots.waiting) == (1, 0)
 
 
-async def test_a_waiter_that_is_cancelled_takes_no_slot_with_it():
+async def test_a_waiter_that_is_cancelled_takes_no_slot_with_it() -> None:
     slots = Slots("Provider x", 1)
     await slots.acquire()
     waiter = asyncio.create_task(slots.acquire())
@@ -80,7 +80,7 @@ async def test_a_waiter_that_is_cancelled_takes_no_slot_with_it():
     assert (slots.running, slots.waiting) == (0, 0)
 
 
-async def test_raising_the_limit_lets_waiters_in():
+async def test_raising_the_limit_lets_waiters_in() -> None:
     slots = Slots("Provider x", 1)
     await slots.acquire()
     waiters = [asyncio.create_task(slots.acquire()) for _ in range(2)]
@@ -90,7 +90,7 @@ async def test_raising_the_limit_lets_waiters_in():
     assert slots.running == 3
 
 
-def test_loops_in_different_threads_share_the_limit():
+def test_loops_in_different_threads_share_the_limit() -> None:
     slots = Slots("Provider x", 2)
     running = most = 0
     guard = threading.Lock()
@@ -116,14 +116,14 @@ def test_loops_in_different_threads_share_the_limit():
     assert slots.running == 0
 
 
-def test_a_waiter_whose_loop_is_gone_does_not_keep_a_slot():
+def test_a_waiter_whose_loop_is_gone_does_not_keep_a_slot() -> None:
     slots = Slots("Provider x", 1)
 
     async def leave_a_waiter() -> None:
         await slots.acquire()
-        loop = asyncio.get_running_loop()
-        loop.create_task(slots.acquire())
+        waiter = asyncio.create_task(slots.acquire())
         await asyncio.sleep(0)
+        assert not waiter.done()
 
     asyncio.run(leave_a_waiter())
     slots.release()

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from podium.engine.transport import AiohttpTransport
+from podium.engine.transport import AiohttpTransport, Reply
 from podium.errors import ProviderError, TimedOut, Unreachable
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -36,7 +36,11 @@ async def transport(**settings: float) -> AsyncIterator[AiohttpTransport]:
         await made.close()
 
 
-async def test_a_reply_has_status_headers_and_body():
+async def read_all(reply: Reply) -> list[bytes]:
+    return [data async for data in reply.chunks()]
+
+
+async def test_a_reply_has_status_headers_and_body() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 418 x\r\nX-Thing: a\r\ncontent-length: 2\r\n\r\nhi")
         await writer.drain()
@@ -47,7 +51,7 @@ async def test_a_reply_has_status_headers_and_body():
         reply.close()
 
 
-async def test_chunks_come_as_they_are_sent():
+async def test_chunks_come_as_they_are_sent() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")
         for piece in (b"one", b"two"):
@@ -61,7 +65,7 @@ async def test_chunks_come_as_they_are_sent():
         reply.close()
 
 
-async def test_closing_an_unread_reply_closes_the_upstream_connection_at_once():
+async def test_closing_an_unread_reply_closes_the_upstream_connection_at_once() -> None:
     left = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -76,7 +80,7 @@ async def test_closing_an_unread_reply_closes_the_upstream_connection_at_once():
         await asyncio.wait_for(left.wait(), 2)
 
 
-async def test_cancelling_before_the_headers_closes_the_upstream_connection():
+async def test_cancelling_before_the_headers_closes_the_upstream_connection() -> None:
     asked, left = asyncio.Event(), asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -93,7 +97,7 @@ async def test_cancelling_before_the_headers_closes_the_upstream_connection():
         await asyncio.wait_for(left.wait(), 2)
 
 
-async def test_nobody_listening_is_unreachable_and_says_where():
+async def test_nobody_listening_is_unreachable_and_says_where() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -104,7 +108,7 @@ async def test_nobody_listening_is_unreachable_and_says_where():
     assert not caught.value.billable
 
 
-async def test_no_connection_in_time_is_a_timeout():
+async def test_no_connection_in_time_is_a_timeout() -> None:
     # A listener whose queue is full lets further connections wait.
     with socket.socket() as full, socket.socket() as first, socket.socket() as second:
         full.bind(("127.0.0.1", 0))
@@ -118,7 +122,7 @@ async def test_no_connection_in_time_is_a_timeout():
     assert caught.value.code == "connect_timeout"
 
 
-async def test_a_connection_that_breaks_before_the_answer_is_unreachable():
+async def test_a_connection_that_breaks_before_the_answer_is_unreachable() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
@@ -128,7 +132,7 @@ async def test_a_connection_that_breaks_before_the_answer_is_unreachable():
 
 
 @pytest.mark.parametrize("whole", [True, False])
-async def test_a_connection_that_breaks_in_mid_answer_is_unreachable_and_may_cost(whole: bool):
+async def test_a_connection_that_breaks_in_mid_answer_is_unreachable_and_may_cost(whole: bool) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nbegun")
         await writer.drain()
@@ -136,22 +140,19 @@ async def test_a_connection_that_breaks_in_mid_answer_is_unreachable_and_may_cos
     async with serving(serve) as url, transport() as client:
         reply = await client.post(url, {}, b"")
         with pytest.raises(Unreachable, match="middle of the answer") as caught:
-            if whole:
-                await reply.read()
-            else:
-                [data async for data in reply.chunks()]
+            await (reply.read() if whole else read_all(reply))
         reply.close()
     assert caught.value.billable
 
 
 @pytest.mark.parametrize("url", ["nonsense", "http://", "http://[", "ftp://127.0.0.1/", "http://127.0.0.1:99999/"])
-async def test_an_impossible_url_is_an_error_that_says_what_to_mend(url: str):
+async def test_an_impossible_url_is_an_error_that_says_what_to_mend(url: str) -> None:
     async with transport() as client:
         with pytest.raises(ProviderError):
             await client.post(url, {}, b"")
 
 
-def test_one_transport_serves_several_loops_and_leaves_nothing_open():
+def test_one_transport_serves_several_loops_and_leaves_nothing_open() -> None:
     client = AiohttpTransport()
 
     async def ask() -> int:
