@@ -24,7 +24,7 @@ from typing import NamedTuple
 from podium.errors import SpecError
 from podium.routing.names import Names
 from podium.routing.snapshot import Snapshot, Strategy
-from podium.routing.spec import TargetSpec, TierSpec, UserSpec, parse, quote
+from podium.routing.spec import TargetSpec, TierSpec, UserSpec, parse, parse_experiment, quote
 from podium.routing.unknown import (
     alias_circle,
     experiment_of_nobody,
@@ -104,6 +104,8 @@ class Goals:
 
         Raises `SpecError`; where aliases led to the error, its message tells the way.
         """
+        if ask.experiment is not None:
+            parse_experiment(ask.experiment)
         if ask.spec is None:
             return self._default(ask, user_id, trail)
         try:
@@ -169,6 +171,9 @@ class Goals:
             case TargetSpec() if spec.provider in self._snapshot.providers:
                 trail.fire("target")
                 trail.step(f"{quote(text)} is model {quote(spec.model)} of provider {quote(spec.provider)}.")
+                for claim in self._names.claims(text):
+                    why = "a provider's name before the `/` wins over a model name that holds one"
+                    trail.pass_over(str(claim.target), why)
                 return self._model(ask, spec.target, trail)
             case TargetSpec():
                 return self._bare(ask, text, trail, spec)
@@ -205,7 +210,7 @@ class Goals:
             return self._tier(text, trail)
         finding = self._names.find(text)
         if finding is None:
-            raise unknown_name(self._snapshot, text, self._names.models(), spec)
+            raise unknown_name(self._snapshot, text, self._names.models(), spec, ask.user_id)
         trail.fire("bare_model")
         if spec is not None:
             trail.step(f"{quote(spec.provider)} is no provider, so {quote(text)} is read as a model name.")

@@ -146,7 +146,7 @@ def _ambiguous(model: str, claims: list[Claim]) -> SpecError:
     candidates = tuple(str(claim.target) for claim in claims)
     listing = "; ".join(f"for provider {quote(claim.target.provider)} it is {claim.how}" for claim in claims)
     return SpecError(
-        f"The model name {quote(model)} could mean {len(claims)} providers' model: {listing}.",
+        f"The model name {quote(model)} could be a model of {len(claims)} providers: {listing}.",
         hint=f"Write one of {listed(candidates)}, or make {quote(model)} an alias of one of them.",
         candidates=candidates,
         code="ambiguous_spec",

@@ -151,7 +151,7 @@ class Resolver:
 
     def _note_targets(self, strategy: Strategy, targets: list[Target], trail: Trail) -> None:
         if strategy.name == "first" and len(targets) > 1:
-            trail.step(f"`first` asks {quote(str(targets[0]))} alone; the others stand by for when it cannot be asked.")
+            trail.step(f"`first` asks one model, the first that can be asked ({quote(str(targets[0]))}), and never falls back.")
         for target in dict.fromkeys(targets):
             entry = upstream(self.snapshot, target)
             if entry.upstream != target.model:
@@ -163,11 +163,11 @@ class Resolver:
         if not skipped:
             return AllTargetsFailed(f"{asked}, but {goal.title} has no models.{way}", hint="Give it models in the config.")
         each = "; ".join(f"{quote(one.name)} ({one.why})" for one in skipped)
-        remedies = dict.fromkeys(self._remedy(target.provider) for target in goal.targets)
+        remedies = " or ".join(dict.fromkeys(self._remedy(target.provider) for target in goal.targets))
         return AllTargetsFailed(
             f"{asked}, but no target of {goal.title} can be asked: {each}.{way}",
             skipped=skipped,
-            hint=f"{' or '.join(remedies)}."[0].upper() + f"{' or '.join(remedies)}."[1:],
+            hint=f"{remedies[0].upper()}{remedies[1:]}.",
         )
 
     def _remedy(self, name: str) -> str:

@@ -75,10 +75,15 @@ class NameSpec(Value, frozen=True, kw_only=True):
 Spec = TierSpec | UserSpec | TargetSpec | NameSpec
 
 
-def quote(text: str) -> str:
-    """Return a text of a caller's as a message shows it: in backticks, escaped where it cannot be printed, and cut."""
+def show(text: str) -> str:
+    """Return a text as a message or a log may show it: escaped where it cannot be printed, and cut at 100 characters."""
     shown = text if text.isprintable() else ascii(text)[1:-1]
-    return f"`{shown}`" if len(shown) <= 100 else f"`{shown[:97]}...`"
+    return shown if len(shown) <= 100 else f"{shown[:97]}..."
+
+
+def quote(text: str) -> str:
+    """Return a text as `show` does, in backticks."""
+    return f"`{show(text)}`"
 
 
 def parse(text: str | None) -> Spec | None:
@@ -95,13 +100,13 @@ def parse(text: str | None) -> Spec | None:
     if len(text) > LONGEST_SPEC:
         raise _malformed(f"The spec {quote(text)} has {len(text)} characters; at most {LONGEST_SPEC} are allowed.")
     if text.startswith("tier:"):
-        return TierSpec(tier=_part(text, text[5:], "name of a tier behind `tier:`"))
+        return TierSpec(tier=_part(text, text[5:], "tier's name behind `tier:`"))
     if text.startswith("user:"):
         user_id, colon, experiment = text[5:].partition(":")
         _part(text, user_id, "user's id behind `user:`")
         if not colon:
             return UserSpec(user_id=user_id)
-        return UserSpec(user_id=user_id, experiment=_part(text, experiment, f"name of an experiment behind `user:{user_id}:`"))
+        return UserSpec(user_id=user_id, experiment=_part(text, experiment, f"experiment's name behind `user:{user_id}:`"))
     provider, slash, model = text.partition("/")
     if slash:
         _part(text, provider, "provider before the first `/`")
@@ -109,16 +114,33 @@ def parse(text: str | None) -> Spec | None:
     return NameSpec(name=_part(text, text, "name"))
 
 
+def parse_experiment(text: str) -> str:
+    """Read the value of `experiment=`, which obeys the rules of a spec's part.
+
+    Raises `SpecError` (code `invalid_spec`, status 400).
+    """
+    fault = _fault(text) if len(text) <= LONGEST_SPEC else f"has {len(text)} characters; at most {LONGEST_SPEC} are allowed"
+    if fault:
+        hint = "Write the name of an experiment, or leave experiment= out."
+        raise _malformed(f"The name in experiment={quote(text)} {fault}.", hint=hint, param="experiment")
+    return text
+
+
 def _part(text: str, part: str, what: str) -> str:
-    if not part:
-        raise _malformed(f"The spec {quote(text)} has no {what}.")
-    if not part.isprintable():
-        raise _malformed(f"The spec {quote(text)} holds a character that cannot be printed in the {what}.")
-    if part[0] == " " or part[-1] == " ":
-        raise _malformed(f"The spec {quote(text)} has a space around the {what}.", hint="Write it without spaces.")
+    fault = _fault(part)
+    if fault:
+        raise _malformed(f"In the spec {quote(text)} the {what} {fault}.")
     return part
 
 
-def _malformed(message: str, *, hint: str | None = None) -> SpecError:
+def _fault(part: str) -> str | None:
+    if not part:
+        return "is missing"
+    if not part.isprintable():
+        return "holds a character that cannot be printed"
+    return "begins or ends with a space" if part[0] == " " or part[-1] == " " else None
+
+
+def _malformed(message: str, *, hint: str = f"Write {_FORMS}.", param: str = "model") -> SpecError:
     """Make the error for a text that is no spec, whatever the config."""
-    return SpecError(message, hint=hint or f"Write {_FORMS}.", code="invalid_spec", status=400, param="model")
+    return SpecError(message, hint=hint, code="invalid_spec", status=400, param=param)

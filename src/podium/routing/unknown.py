@@ -121,10 +121,18 @@ def alias_circle(names: Iterable[str]) -> SpecError:
     )
 
 
-def unknown_name(snapshot: Snapshot, text: str, models: Iterable[str], spec: TargetSpec | None) -> SpecError:
-    """Make the error for a name that is nothing; `spec` is set where it could have been `provider/model`."""
+def unknown_name(
+    snapshot: Snapshot, text: str, models: Iterable[str], spec: TargetSpec | None, user_id: str | None
+) -> SpecError:
+    """Make the error for a name that is nothing.
+
+    `models` are the model names that the snapshot spells out; `spec` is set where the text could have been `provider/model`;
+    `user_id` is the user who asks, if the snapshot knows them.
+    """
     tiers = [*snapshot.tiers, *(f"tier:{name}" for name in snapshot.tiers)]
     near = nearest(text, [*snapshot.aliases, *tiers, *models, *(f"user:{name}" for name in snapshot.users)])
+    if user_id is not None and text in snapshot.users[user_id].experiments:
+        near = (f"user:{user_id}:{text}", *near)
     if spec is not None:
         near = (*(f"{name}/{spec.model}" for name in nearest(spec.provider, snapshot.providers)), *near)
         happened = f"There is no provider {quote(spec.provider)}, and no provider is known to serve a model {quote(text)}."

@@ -1,0 +1,236 @@
+"""Resolving, over arbitrary snapshots and arbitrary texts: few names, so that everything collides with everything."""
+
+from typing import Any
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from podium.errors import AllTargetsFailed, PodiumError, SpecError
+from podium.routing.resolve import Resolver, resolve
+from podium.routing.snapshot import Experiment, ModelEntry, Plan, Provider, Snapshot, Strategy, Tier, User
+from podium.types import Target
+
+PROVIDERS = ["openai", "eu", "groq", "m"]
+NAMES = ["openai", "m", "m/x", "gpt-4", "fast", "t", "jane", "e"]
+GLOBS = ["gpt-*", "m*", "*/x", "*", "[a-f]*", "[", "?", "fast"]
+
+names = st.sampled_from(NAMES)
+durations = st.none() | st.sampled_from([0.5, 30.0])
+
+
+def sets_of(values: st.SearchStrategy[str], most: int = 3) -> st.SearchStrategy[list[str]]:
+    return st.lists(values, max_size=most, unique=True)
+
+
+specs = st.one_of(
+    names,
+    st.builds("{}/{}".format, st.sampled_from([*PROVIDERS, "gone"]), names),
+    st.builds("tier:{}".format, names),
+    st.builds("user:{}".format, st.sampled_from(["jane", "bob", "eve"])),
+    st.builds("user:{}:{}".format, st.sampled_from(["jane", "bob", "eve"]), names),
+    st.text(alphabet="mt/: \n*", max_size=6),
+)
+targets = st.builds(
+    lambda provider, model: Target(provider=provider, model=model), st.sampled_from([*PROVIDERS, "gone"]), names
+)
+strategies = st.builds(
+    lambda name, escalate_to, on_disagree: Strategy(name=name, escalate_to=escalate_to, on_disagree=on_disagree),
+    st.sampled_from(["first", "fallback", "race", "consensus"]),
+    st.none() | targets,
+    st.sampled_from([None, "escalate", "plurality", "error"]),
+)
+target_lists = st.lists(targets, max_size=3).map(tuple)
+
+
+@st.composite
+def providers(draw: st.DrawFn) -> dict[str, Provider]:
+    return {
+        name: Provider(
+            name=name,
+            kind=draw(st.sampled_from(["openai", "groq", "custom"])),
+            dialect="openai_chat",
+            base_url="http://127.0.0.1",
+            enabled=draw(st.booleans()),
+            unusable=draw(st.sampled_from([None, None, "it has no key"])),
+            key_variable=draw(st.sampled_from([None, "A_KEY"])),
+            models={model: ModelEntry(upstream="up") for model in draw(sets_of(names))},
+            owns=tuple(draw(sets_of(st.sampled_from(GLOBS), 2))),
+            serves=tuple(draw(sets_of(st.sampled_from(GLOBS), 2))),
+        )
+        for name in draw(sets_of(st.sampled_from(PROVIDERS), 4))
+    }
+
+
+@st.composite
+def users(draw: st.DrawFn) -> dict[str, User]:
+    return {
+        user_id: User(
+            id=user_id,
+            experiments={
+                name: Experiment(name=name, strategy=draw(strategies), targets=draw(target_lists), timeout_s=draw(durations))
+                for name in draw(sets_of(names, 2))
+            },
+            default_experiment=draw(st.none() | names),
+            timeout_s=draw(durations),
+        )
+        for user_id in draw(sets_of(st.sampled_from(["jane", "bob"])))
+    }
+
+
+@st.composite
+def snapshots(draw: st.DrawFn) -> Snapshot:
+    return Snapshot(
+        providers=draw(providers()),
+        tiers={
+            name: Tier(
+                name=name,
+                strategy=draw(strategies),
+                targets=draw(target_lists),
+                auto=draw(st.booleans()),
+                timeout_s=draw(durations),
+            )
+            for name in draw(sets_of(names))
+        },
+        aliases=draw(st.dictionaries(names, specs, max_size=4)),
+        users=draw(users()),
+        default_tier=draw(st.none() | names),
+        auto_tiers=draw(st.booleans()),
+    )
+
+
+questions = st.fixed_dictionaries(
+    {
+        "spec": st.none() | specs | st.text(),
+        "user_id": st.sampled_from([None, "jane", "bob", "eve", ""]),
+        "experiment": st.none() | names | st.text(max_size=3),
+        "pin": st.booleans(),
+        "auto": st.booleans(),
+    }
+)
+
+
+def ask(snapshot: Snapshot, question: dict[str, Any]) -> Plan | PodiumError:
+    """The plan, or Podium's error; any other exception fails the test."""
+    try:
+        return resolve(snapshot, **question)
+    except PodiumError as error:
+        return error
+
+
+def usable(snapshot: Snapshot, target: Target) -> bool:
+    provider = snapshot.providers.get(target.provider)
+    return provider is not None and provider.enabled and provider.unusable is None
+
+
+@settings(max_examples=400)
+@given(snapshots(), questions)
+def test_resolve_gives_a_plan_of_usable_targets_or_an_error_that_says_what_to_do(
+    snapshot: Snapshot, question: dict[str, Any]
+) -> None:
+    plan = ask(snapshot, question)
+    if isinstance(plan, PodiumError):
+        assert isinstance(plan, SpecError | AllTargetsFailed)
+        assert plan.hint
+        assert str(plan).isprintable()
+        return
+    assert plan.targets
+    assert all(usable(snapshot, target) for target in plan.targets)
+    assert plan.strategy.escalate_to is None or usable(snapshot, plan.strategy.escalate_to)
+    assert plan.reasons.rule
+    assert plan.reasons.steps
+    assert all(each.why and each.name.isprintable() for each in (*plan.reasons.skipped, *plan.reasons.considered))
+    assert (plan.reasons.spec, plan.reasons.targets, plan.reasons.strategy) == (
+        question["spec"],
+        plan.targets,
+        plan.strategy.name,
+    )
+
+
+@given(snapshots(), st.lists(questions, max_size=6))
+def test_a_resolver_answers_as_resolve_does_whatever_it_was_asked_before(
+    snapshot: Snapshot, asked: list[dict[str, Any]]
+) -> None:
+    resolver = Resolver(snapshot)
+    for question in [*asked, *asked]:
+        try:
+            given_plan: Plan | PodiumError = resolver.resolve(**question)
+        except PodiumError as error:
+            given_plan = error
+        fresh = ask(snapshot, question)
+        assert type(given_plan) is type(fresh)
+        if isinstance(given_plan, PodiumError) and isinstance(fresh, PodiumError):
+            assert given_plan.to_dict() == fresh.to_dict()
+        else:
+            assert given_plan == fresh
+
+
+@given(snapshots(), names, specs)
+def test_an_alias_wins_over_whatever_else_has_its_name(snapshot: Snapshot, name: str, spec: str) -> None:
+    meant = ask(snapshot.replace(aliases={}), {"spec": spec, "auto": False})
+    aliased = ask(snapshot.replace(aliases={name: spec}), {"spec": name})
+    if isinstance(meant, Plan) and spec != name:
+        assert isinstance(aliased, Plan)
+        assert aliased.reasons.rule == "alias"
+        # What an alias declares counts when a bare model name is looked up, so only the other forms must agree.
+        if spec.startswith(("tier:", "user:")) or spec in snapshot.tiers or spec.partition("/")[0] in snapshot.providers:
+            assert (aliased.targets, aliased.strategy, aliased.tier) == (meant.targets, meant.strategy, meant.tier)
+    if spec == name:
+        assert isinstance(aliased, SpecError)
+
+
+@given(snapshots(), names)
+def test_a_tier_wins_over_a_model_of_its_name(snapshot: Snapshot, name: str) -> None:
+    bare = ask(snapshot.replace(aliases={}), {"spec": name})
+    explicit = ask(snapshot.replace(aliases={}), {"spec": f"tier:{name}"})
+    provider, slash, _ = name.partition("/")
+    if name in snapshot.tiers and not (slash and provider in snapshot.providers):
+        assert type(bare) is type(explicit)
+        if isinstance(bare, Plan) and isinstance(explicit, Plan):
+            assert bare.reasons.rule == "bare_tier"
+            assert bare.replace(reasons=explicit.reasons) == explicit
+
+
+@given(snapshots(), questions)
+def test_no_model_becomes_a_tier_where_that_is_off(snapshot: Snapshot, question: dict[str, Any]) -> None:
+    off = [
+        ask(snapshot, question | {"pin": True}),
+        ask(snapshot, question | {"auto": False}),
+        ask(snapshot.replace(auto_tiers=False), question),
+        ask(snapshot.replace(tiers={name: tier.replace(auto=False) for name, tier in snapshot.tiers.items()}), question),
+    ]
+    for plan in off:
+        assert isinstance(plan, PodiumError) or plan.reasons.rule != "auto_tier"
+    assert len({type(plan) for plan in off}) == 1
+    for plan in off:
+        if isinstance(plan, Plan) and isinstance(off[0], Plan):
+            assert (plan.targets, plan.strategy, plan.tier) == (off[0].targets, off[0].strategy, off[0].tier)
+
+
+@given(snapshots(), questions)
+def test_a_model_becomes_only_a_tier_that_begins_with_it(snapshot: Snapshot, question: dict[str, Any]) -> None:
+    plan = ask(snapshot, question)
+    if isinstance(plan, Plan) and plan.reasons.rule == "auto_tier":
+        assert plan.tier is not None
+        tier = snapshot.tiers[plan.tier]
+        assert tier.auto
+        before = list(snapshot.tiers.values())
+        earlier = before[: before.index(tier)]
+        assert not any(each.auto and each.targets[:1] == tier.targets[:1] for each in earlier)
+
+
+@given(snapshots(), questions)
+def test_the_id_of_a_user_whom_nobody_knows_changes_nothing_but_the_plans_user(
+    snapshot: Snapshot, question: dict[str, Any]
+) -> None:
+    eve, zoe = (ask(snapshot, question | {"user_id": user_id}) for user_id in ("eve", "zoe"))
+    assert type(eve) is type(zoe)
+    if isinstance(eve, Plan) and isinstance(zoe, Plan):
+        assert eve.reasons == zoe.reasons
+        assert eve.replace(user_id=zoe.user_id) == zoe
+
+
+@given(st.text(), st.text())
+@example("gpt\n4", "x\ny")
+def test_any_text_at_all_is_answered_by_the_empty_snapshot(spec: str, experiment: str) -> None:
+    for question in ({"spec": spec}, {"spec": spec, "experiment": experiment}, {"experiment": experiment, "user_id": spec}):
+        assert isinstance(ask(Snapshot(), question), SpecError)
