@@ -19,7 +19,10 @@ from os import PathLike
 from types import TracebackType
 from typing import Any, Self, Unpack
 
+from pydantic_core import PydanticCustomError
+
 from podium import config
+from podium.config.values import duration
 from podium.engine.attempt import Patience
 from podium.engine.endpoint import Endpoint
 from podium.engine.language_model import LanguageModel
@@ -29,7 +32,7 @@ from podium.engine.stream import TextStream
 from podium.engine.sync import SyncModels
 from podium.engine.text import Ask, load_request
 from podium.engine.transport import AiohttpTransport, Transport
-from podium.errors import AllTargetsFailed, SpecError
+from podium.errors import AllTargetsFailed, RequestError, SpecError
 from podium.routing.resolve import Resolver
 from podium.routing.snapshot import Plan, Snapshot, User
 from podium.types import Reasons, Result, Target
@@ -163,7 +166,7 @@ class Models:
     def _time_s(plan: Plan, timeout: float | str | None, snapshot: Snapshot) -> float:
         """The whole request's time: the call's, else the plan's, else the longest of its providers', else the default."""
         if timeout is not None:
-            return config.load_duration(timeout, "timeout")
+            return _load_timeout(timeout)
         if plan.timeout_s is not None:
             return plan.timeout_s
         return max(
@@ -185,7 +188,7 @@ class Models:
         """
         with self._swap:
             snapshot = self._state.snapshot
-            user = config.load_user(user_id, path, snapshot=snapshot)
+            user = config.load_user(user_id, path, providers=snapshot.providers)
             self._state = _State(config.with_user(snapshot, user))
         return user
 
@@ -308,6 +311,14 @@ class _Around:
         task.add_done_callback(self._models._tasks.discard)
 
 
+def _load_timeout(timeout: float | str) -> float:
+    try:
+        return duration(timeout)
+    except PydanticCustomError as error:
+        context = error.context or {}
+        raise RequestError(f"`timeout`: {context['message']}", param="timeout", hint=context.get("hint")) from None
+
+
 def create_models(
     *,
     providers: Mapping[str, Any] | None = None,
@@ -335,9 +346,11 @@ def create_models(
         "track_cost": None if track_cost else False,
         **guide,
     }
-    return Models(config.compile_config({name: value for name, value in given.items() if value is not None}))
+    return Models(
+        config.compile_config({name: value for name, value in given.items() if value is not None}, source="create_models")
+    )
 
 
 def load_models(path: str | PathLike[str] = "podium.yaml") -> Models:
     """Make a `Models` from a config file. Raises `ConfigError` that lists every problem of it and of its users' files."""
-    return Models(config.load_snapshot(path))
+    return Models(config.compile_config(config.load_config(path)))

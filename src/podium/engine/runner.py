@@ -266,7 +266,7 @@ class Run:
                 case Commit():
                     self._commit(self._calls[action.attempt])
                 case Cancel():
-                    self._calls[action.attempt].cancel(action.outcome)  # type: ignore[arg-type]
+                    self._cancel(action)
                 case Wake():
                     self._timers.append(self._loop.call_at(action.at, self._signal, Woke(action.id)))
                 case Deliver():
@@ -274,6 +274,11 @@ class Run:
                 case Fail():
                     self._consensus = action.consensus
                     self._end(error=action.error or self._all_failed())
+
+    def _cancel(self, action: Cancel) -> None:
+        call = self._calls.get(action.attempt)
+        if call is not None:  # None: its launch failed, and that defect is on its way to the caller
+            call.cancel(action.outcome)
 
     def _launch(self, action: Launch) -> None:
         around = self._around

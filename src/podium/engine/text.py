@@ -166,7 +166,8 @@ def _load_message(written: Any, param: str) -> tuple[Message, ...]:
 
 
 def _checked(message: Message, param: str) -> Message:
-    if not isinstance(message.parts, tuple) or not all(isinstance(part, msgspec.Struct) for part in message.parts):
+    parts: Any = message.parts
+    if not isinstance(parts, tuple) or not all(isinstance(part, msgspec.Struct) for part in parts):
         raise RequestError(f"`{param}.parts` is not a tuple of parts.", param=f"{param}.parts", hint="Give Text, Media, ...")
     return message
 

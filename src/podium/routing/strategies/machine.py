@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from podium.errors import PodiumError
-from podium.types import Consensus, Response, Target, Value
+from podium.types import Consensus, Outcome, Response, Target, Value
 
 
 class View(Value, frozen=True, kw_only=True):
@@ -46,7 +46,7 @@ class Cancel(Value, frozen=True, kw_only=True):
     """Stop an attempt that runs, upstream too. `outcome` is how it is settled."""
 
     attempt: int
-    outcome: str = "lost"
+    outcome: Outcome = "lost"
 
 
 class Wake(Value, frozen=True, kw_only=True):
