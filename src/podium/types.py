@@ -323,6 +323,8 @@ class Profile(Value, frozen=True, kw_only=True):
     """Whether `stream_options.include_usage` is understood (OpenAI Chat)."""
     tool_strict: bool = True
     """Whether a tool's `strict` is understood."""
+    inline_system: bool = False
+    """Whether a system message may stand inside the conversation (Anthropic, from Claude Opus 4.8 on)."""
 
 
 # --- Usage, events, responses ----------------------------------------------------------------------------------------

@@ -21,8 +21,10 @@ from functools import cache
 from importlib import import_module
 from typing import Protocol, cast
 
+import msgspec
+
 from podium.errors import PodiumError, ProviderError
-from podium.types import Event, Loss, Profile, Request, Response, Value
+from podium.types import Event, Loss, PartStart, Profile, Request, Response, ToolCall, Value
 
 
 class Dumped(Value, frozen=True, kw_only=True):
@@ -34,6 +36,9 @@ class Dumped(Value, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     """What the dialect itself needs (`anthropic-version`, ...); the key is not the codec's business."""
     losses: tuple[Loss, ...] = ()
+    aliases: dict[str, str] = {}
+    """Tool names that the dialect does not take and that were rewritten: alias -> the caller's name. Whoever reads the answer
+    passes each event through `restore_names`."""
 
 
 class Reader(Protocol):
@@ -93,6 +98,17 @@ class Codec(Protocol):
     def dump_error(self, error: PodiumError) -> tuple[int, dict[str, str], bytes]:
         """Write an error for a client: status, headers (`retry-after`, ...) and body."""
         ...
+
+
+def restore_names(event: Event, aliases: Mapping[str, str]) -> Event:
+    """Give a tool call in an answer's event the name that the caller gave the tool; other events pass unchanged."""
+    if aliases and isinstance(event, PartStart) and isinstance(event.part, ToolCall) and event.part.name in aliases:
+        return PartStart(
+            index=event.index,
+            choice=event.choice,
+            part=msgspec.structs.replace(event.part, name=aliases[event.part.name]),
+        )
+    return event
 
 
 _MODULES = {

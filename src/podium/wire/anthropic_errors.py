@@ -1,0 +1,186 @@
+"""Anthropic's errors and Podium's, each from the other.
+
+Theory. An Anthropic error is `{"type": "error", "error": {"type", "message"}, "request_id"}`. Its type says what kind it is,
+but `invalid_request_error` is many things, which only the message tells apart. Podium's own bodies add `error.code`, the stable
+name of the error (and `error.kind`, its class's, where the error has a code of its own): another Podium reads the same kind.
+
+Rules.
+- What asking again cannot help (an account without credit) is not retryable, whatever its status; the header `x-should-retry`
+  has the last word.
+- A body that is no such document (a proxy's HTML, nothing) is read by its words and its status, as for any provider.
+- Errors that are Podium's own, and no provider's, come back as the nearest `ProviderError`, under their own code.
+
+https://platform.claude.com/docs/en/api/errors
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from podium.errors import (
+    AuthFailed,
+    ContextTooLong,
+    InvalidRequest,
+    ModelNotFound,
+    Overloaded,
+    PodiumError,
+    ProtocolBroken,
+    ProviderError,
+    Refused,
+    Throttled,
+    TimedOut,
+    Unreachable,
+    UnsupportedSetting,
+)
+from podium.wire.documents import dump_json
+from podium.wire.failures import Words, classify, failure, load_retry_after, open_failure, redact
+
+_CLASSES: dict[str, type[ProviderError]] = {
+    kind.code: kind
+    for kind in (
+        ProviderError,
+        AuthFailed,
+        ModelNotFound,
+        InvalidRequest,
+        UnsupportedSetting,
+        ContextTooLong,
+        Refused,
+        Throttled,
+        Overloaded,
+        TimedOut,
+        Unreachable,
+        ProtocolBroken,
+    )
+}
+"""The provider errors by their codes, as `error.code` says them."""
+
+_OWN: dict[str, tuple[type[ProviderError], dict[str, Any]]] = {
+    "podium_error": (ProviderError, {}),
+    "invalid_config": (ProviderError, {}),
+    "invalid_request": (InvalidRequest, {}),
+    "unknown_spec": (ModelNotFound, {}),
+    "not_allowed": (AuthFailed, {}),
+    "unrepresentable": (InvalidRequest, {"moves_on": True}),
+    "limit": (Throttled, {"retryable": False}),
+    "rate_limited": (Throttled, {}),
+    "budget_exceeded": (Throttled, {"retryable": False}),
+    "cost_too_high": (Throttled, {"retryable": False}),
+    "all_targets_failed": (Overloaded, {}),
+    "store_error": (Overloaded, {}),
+}
+"""The codes that are no provider's, and what each means where it comes from an upstream that is Podium too."""
+
+_TYPES: dict[str, type[ProviderError]] = {
+    "authentication_error": AuthFailed,
+    "permission_error": AuthFailed,
+    "billing_error": Throttled,
+    "not_found_error": ModelNotFound,
+    "rate_limit_error": Throttled,
+    "overloaded_error": Overloaded,
+    "api_error": Overloaded,
+    "timeout_error": TimedOut,
+    "request_too_large": ContextTooLong,
+}
+
+_TELLING: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
+    (
+        re.compile(
+            r"prompt is too long|exceeds? (?:the )?context (?:limit|window)|input length and .?max_tokens.? exceed"
+            r"|(?:request|input|prompt) (?:exceeds|is larger than) .*(?:tokens|bytes)|too many (?:input )?tokens"
+        ),
+        ContextTooLong,
+    ),
+    (re.compile(r"credit balance is too low|usage limits?\b|spend(?:ing)? limit|\bbilling\b"), Throttled),
+    (re.compile(r"content filtering policy|blocked by .*(?:policy|safety)"), Refused),
+    (
+        re.compile(
+            r"(?:is|are) (?:deprecated|unsupported|not (?:supported|available|allowed)) (?:for|on|by|with|in) (?:this|the|claude)"
+            r"|does not support|not supported (?:for|on|by|with|in) |cannot both be (?:specified|set|used)"
+            r"|unsupported (?:parameter|setting)|extra inputs are not permitted|maximum allowed number of output tokens"
+        ),
+        UnsupportedSetting,
+    ),
+)
+"""What the message of an `invalid_request_error` tells, the first that matches."""
+
+_WIRE_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+
+def load_error(status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
+    """Read an answer with an error status, whatever its body is; status 200 stands for an error inside a good answer."""
+    words = open_failure(body)
+    document = words.body[0] if isinstance(words.body, list) and words.body else words.body
+    fault = document.get("error") if isinstance(document, dict) else None
+    fault = fault if isinstance(fault, dict) else {}
+    facts: dict[str, Any] = {"retry_after_s": load_retry_after(headers, words)}
+    if (error := _own_error(status, words, fault, facts)) is not None:
+        return error
+    kind, told = _kind(status, words, fault.get("type"))
+    facts |= told
+    if (should := headers.get("x-should-retry")) in ("true", "false"):
+        facts["retryable"] = should == "true"
+    return failure(kind, status, words, **facts)
+
+
+def _own_error(status: int, words: Words, fault: dict[str, Any], facts: dict[str, Any]) -> ProviderError | None:
+    """Read an error that another Podium wrote: its words are whole, and its code says what it is."""
+    code = fault.get("code")
+    name = fault.get("kind", code)
+    if not isinstance(code, str) or not isinstance(name, str):
+        return None
+    kind, told = (_CLASSES[name], {}) if name in _CLASSES else _OWN.get(name, (None, {}))
+    if kind is None:
+        return None
+    if code != kind.code:
+        told = {**told, "code": code}
+    return kind(words.message or "The provider gave no reason.", status=status, body=words.body, **facts, **told)
+
+
+def _kind(status: int, words: Words, word: Any) -> tuple[type[ProviderError], dict[str, Any]]:
+    if word in ("billing_error", "request_too_large") or status == 529 or (isinstance(word, str) and word in _TYPES):
+        kind = _TYPES.get(word, Overloaded) if isinstance(word, str) else Overloaded
+        return kind, {"retryable": False} if word == "billing_error" else {}
+    if word == "invalid_request_error":
+        said = words.message[:4000].lower()
+        kind = next((kind for pattern, kind in _TELLING if pattern.search(said)), InvalidRequest)
+        return kind, {"retryable": False} if kind is Throttled else {}
+    return classify(status, words)
+
+
+def _status_and_type(error: PodiumError) -> tuple[int, str]:
+    status = 529 if isinstance(error, Overloaded) else error.status or 500
+    return status, _WIRE_TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
+
+
+def dump_body(error: PodiumError) -> dict[str, Any]:
+    """Write an error's document."""
+    _, word = _status_and_type(error)
+    fault: dict[str, Any] = {"type": word, "message": redact(str(error)), "code": error.code}
+    if type(error).code != error.code:
+        fault["kind"] = type(error).code
+    if (param := getattr(error, "param", None)) is not None:
+        fault["param"] = param
+    return {"type": "error", "error": fault}
+
+
+def dump_error(error: PodiumError) -> tuple[int, dict[str, str], bytes]:
+    """Write an error for a client: status, headers and body."""
+    status, _ = _status_and_type(error)
+    headers = {"x-should-retry": "true" if error.retryable else "false"}
+    if error.retry_after_s is not None:
+        headers["retry-after"] = str(max(0, math.ceil(error.retry_after_s)))
+        headers["retry-after-ms"] = str(max(0, math.ceil(error.retry_after_s * 1000)))
+    return status, headers, dump_json(dump_body(error))

@@ -1,0 +1,250 @@
+"""Anthropic's whole answers, and what they share with the streamed ones: the ends and the counts.
+
+Theory. An answer that is no stream is the stream that would have said the same, each part whole in its start.
+
+Rules.
+- Anthropic's `input_tokens` are without the cache, and its `output_tokens` are with the thinking: the counts of `Usage` are
+  disjoint, so that only the thinking is taken off. `cache_creation` splits what was written by lifetime; without it everything
+  was written for five minutes.
+- `stop_details` and `container` come with an answer's end, so that they are in `Finish.extra`; `context_management` is in
+  `Finished.extra`; everything else beyond the typed fields is in `Started.extra`.
+- An answer of other origin gets an id that begins with `msg_`, and only the stop reasons that Anthropic knows.
+
+https://platform.claude.com/docs/en/api/messages/create and
+https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+from podium.errors import ProtocolBroken, UnrepresentableError
+from podium.types import (
+    Choice,
+    Event,
+    Finish,
+    Finished,
+    FinishReason,
+    Media,
+    Opaque,
+    Part,
+    PartEnd,
+    PartStart,
+    Reasoning,
+    Refusal,
+    Response,
+    Started,
+    Text,
+    ToolCall,
+    ToolResult,
+    Usage,
+)
+from podium.wire.anthropic_blocks import (
+    NAME,
+    difference,
+    dump_call,
+    dump_opaque,
+    dump_reasoning,
+    dump_text,
+    load_block,
+    load_object,
+    overlay,
+    own,
+)
+from podium.wire.anthropic_errors import load_error
+from podium.wire.documents import Malformed, dump_json
+
+STOP_REASONS: dict[Any, FinishReason] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+    "pause_turn": "pause",
+}
+"""Anthropic's stop reasons in Podium's words."""
+
+_RAW = {"length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal", "pause": "pause_turn"}
+_COMPLETE = {"type": "message", "role": "assistant"}
+_AT_END = ("stop_details", "container")
+_ID = re.compile(r"msg_[A-Za-z0-9_-]+")
+
+
+# --- Counts ----------------------------------------------------------------------------------------------------------
+
+
+def _count(raw: Any, key: str) -> int:
+    value = raw.get(key) if type(raw) is dict else None
+    return value if type(value) is int and value > 0 else 0
+
+
+def load_usage(raw: Any) -> Usage | None:
+    """Read `usage` into disjoint counts; None where there is none."""
+    if type(raw) is not dict:
+        return None
+    written, hour = _count(raw, "cache_creation_input_tokens"), _count(raw.get("cache_creation"), "ephemeral_1h_input_tokens")
+    written = max(written, hour + _count(raw.get("cache_creation"), "ephemeral_5m_input_tokens"))
+    output = _count(raw, "output_tokens")
+    thought = min(output, _count(raw.get("output_tokens_details"), "thinking_tokens"))
+    usage = Usage(
+        input=_count(raw, "input_tokens"),
+        output=output - thought,
+        cache_read=_count(raw, "cache_read_input_tokens"),
+        cache_write=written - hour,
+        cache_write_1h=hour,
+        reasoning=thought,
+    )
+    return usage.replace(extra=own(difference(raw, _counts(usage))))
+
+
+def _counts(usage: Usage) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "input_tokens": usage.input + usage.input_audio,
+        "cache_creation_input_tokens": usage.cache_write + usage.cache_write_1h,
+        "cache_read_input_tokens": usage.cache_read,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": usage.cache_write,
+            "ephemeral_1h_input_tokens": usage.cache_write_1h,
+        },
+        "output_tokens": usage.total_output,
+    }
+    if usage.reasoning:
+        said["output_tokens_details"] = {"thinking_tokens": usage.reasoning}
+    return said
+
+
+def dump_usage(usage: Usage | None) -> dict[str, Any]:
+    """Write `usage`, complete."""
+    usage = usage or Usage()
+    return overlay(_counts(usage), usage.extra.get(NAME))
+
+
+# --- Ends ------------------------------------------------------------------------------------------------------------
+
+
+def load_finish(raw: dict[str, Any]) -> Finish:
+    """Read how an answer ended from `stop_reason` and what stands beside it (a message, or a message_delta's `delta`)."""
+    reason, sequence = raw.get("stop_reason"), raw.get("stop_sequence")
+    finish = Finish(
+        reason=STOP_REASONS.get(reason, "other") if type(reason) is str else "other",
+        raw=reason if type(reason) is str else None,
+        stop_sequence=sequence if type(sequence) is str else None,
+    )
+    return finish.replace(extra=own(difference(raw, _said_of_finish(finish))))
+
+
+def _said_of_finish(finish: Finish) -> dict[str, Any]:
+    if finish.raw is not None and STOP_REASONS.get(finish.raw) == finish.reason:
+        reason = finish.raw
+    elif finish.stop_sequence is not None and finish.reason == "stop":
+        reason = "stop_sequence"
+    else:
+        reason = _RAW.get(finish.reason, "end_turn")
+    return {"stop_reason": reason, "stop_sequence": finish.stop_sequence}
+
+
+def dump_finish(finish: Finish) -> dict[str, Any]:
+    """Write `stop_reason`, `stop_sequence` and what stood beside them."""
+    return overlay(_said_of_finish(finish), finish.extra.get(NAME))
+
+
+# --- Beginnings ------------------------------------------------------------------------------------------------------
+
+
+def load_started(raw: dict[str, Any], begun: dict[str, Any]) -> Started:
+    """Read a message's envelope; `begun` has the fields that say nothing as long as they have these values."""
+    message_id, model = raw.get("id"), raw.get("model")
+    started = Started(id=message_id if type(message_id) is str else "", model=model if type(model) is str else "")
+    return started.replace(extra=own(difference(raw, {**_said_of_start(started), **begun})))
+
+
+def _said_of_start(started: Started | Response) -> dict[str, Any]:
+    return {"id": _wire_id(started), "model": started.model, **_COMPLETE}
+
+
+def _wire_id(started: Started | Response) -> str:
+    if _ID.fullmatch(started.id):
+        return started.id
+    if not started.id:
+        return "msg_" + hashlib.sha256(f"{started.model}\n{started.created_at}".encode("utf-8", "replace")).hexdigest()[:24]
+    return "msg_" + re.sub(r"[^A-Za-z0-9_-]", "_", started.id)
+
+
+def dump_started(started: Started | Response) -> dict[str, Any]:
+    """Write a message's envelope."""
+    return overlay(_said_of_start(started), started.extra.get(NAME))
+
+
+# --- Whole answers ---------------------------------------------------------------------------------------------------
+
+
+def load_response(body: bytes) -> tuple[Event, ...]:
+    """Read a whole answer; raises `ProtocolBroken`, or the error that a body with status 200 carries."""
+    try:
+        raw = load_object(body)
+        if raw.get("type") == "error":
+            raise load_error(200, {}, body)
+        return _load(raw)
+    except Malformed as fault:
+        raise ProtocolBroken(
+            f"The answer is not a message of Anthropic's API: {fault}.", hint="Ask again, or another target."
+        ) from None
+
+
+def _load(raw: dict[str, Any]) -> tuple[Event, ...]:
+    content = raw.get("content")
+    if type(content) is not list:
+        raise Malformed("content", "must be a list of blocks")
+    usage = raw.get("usage")
+    ends = {key: raw[key] for key in ("stop_reason", "stop_sequence", *_AT_END) if key in raw}
+    last = {"context_management": raw["context_management"]} if "context_management" in raw else {}
+    known = {"content": content, **ends, **last}
+    if type(usage) is dict:
+        known["usage"] = usage
+    events: list[Event] = [load_started(raw, known)]
+    for at, block in enumerate(content):
+        events.append(PartStart(index=at, part=load_block(block, f"content.{at}")))
+        events.append(PartEnd(index=at))
+    events.append(Finished(finishes=(load_finish(ends),), usage=load_usage(usage), extra=own(last)))
+    return tuple(events)
+
+
+def dump_response(response: Response) -> bytes:
+    """Write a whole answer; raises `UnrepresentableError` for content that Anthropic's answers cannot hold."""
+    if len(response.choices) != 1:
+        raise UnrepresentableError(
+            f"Anthropic's answers hold one choice, this one has {len(response.choices)}.", hint="Ask for one answer (n=1)."
+        )
+    choice: Choice = response.choices[0]
+    message = dump_started(response)
+    message["content"] = [
+        block for at, part in enumerate(choice.parts) if (block := dump_part(part, f"content.{at}")) is not None
+    ]
+    message |= dump_finish(choice.finish)
+    overlay(message, response.end_extra.get(NAME))
+    if response.usage is not None or "usage" not in message:
+        message["usage"] = dump_usage(response.usage)
+    return dump_json(message)
+
+
+def dump_part(part: Part, path: str) -> dict[str, Any] | None:
+    """Write one part of an answer as a block; None for empty text of other origin."""
+    match part:
+        case Text():
+            return dump_text(part) if part.text or part.extra.get(NAME) else None
+        case ToolCall():
+            return dump_call(part, path)
+        case Reasoning():
+            return dump_reasoning(part)
+        case Refusal():
+            return {"type": "text", "text": part.text}
+        case Opaque():
+            return dump_opaque(part, path)
+        case Media() | ToolResult():
+            kind = part.kind if isinstance(part, Media) else "tool result"
+            raise UnrepresentableError(
+                f"Anthropic's answers hold no {kind}.", param=path, hint="Ask for it in the dialect of its provider."
+            )

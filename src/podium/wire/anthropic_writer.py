@@ -1,0 +1,167 @@
+"""Anthropic's streamed answers, written.
+
+Theory. The events of an answer become the stream that Anthropic would have sent: each part a block, its text in deltas, its
+signature and its citations in deltas of their own.
+
+Rules.
+- Blocks are numbered from 0 as they begin, and never interleave: what still stands open is closed before the next begins.
+- Reasoning of another origin gets Podium's mark as its signature, once the part's extra is whole.
+- `message_start` has the counts that the provider gave there, else zeros; `message_delta` has them all.
+- An answer that failed ends with the event `error` and has no `message_stop`.
+
+https://platform.claude.com/docs/en/build-with-claude/streaming
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from podium.errors import UnrepresentableError
+from podium.types import (
+    Event,
+    Extra,
+    Failed,
+    Finished,
+    Part,
+    PartDelta,
+    PartEnd,
+    PartStart,
+    Reasoning,
+    Refusal,
+    Started,
+    Text,
+    ToolCall,
+    merge_extra,
+)
+from podium.wire.anthropic_blocks import NAME, dump_mark, overlay, wire_id, wire_name
+from podium.wire.anthropic_errors import dump_body
+from podium.wire.anthropic_response import dump_finish, dump_part, dump_started, dump_usage
+from podium.wire.documents import dump_json
+
+_BEGUN: dict[str, Any] = {"content": [], "stop_reason": None, "stop_sequence": None}
+
+
+def _event(kind: str, **fields: Any) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (kind.encode(), dump_json({"type": kind, **fields}))
+
+
+class Writer:
+    """Writes one streamed answer."""
+
+    def __init__(self) -> None:
+        self._next = 0
+        self._part: Part | None = None
+        self._extra: Extra = {}
+        self._ended = False
+
+    def send(self, event: Event) -> bytes:
+        """Return the bytes that say this event; raises `UnrepresentableError` for what Anthropic's streams cannot hold."""
+        if self._ended:
+            return b""
+        match event:
+            case PartDelta():
+                return self._delta(event)
+            case PartStart():
+                return self._close() + self._begin(event)
+            case PartEnd():
+                self._extra = merge_extra(self._extra, event.extra)
+                return self._close()
+            case Started():
+                return self._start(event)
+            case Finished():
+                return self._finish(event)
+            case Failed():
+                self._ended = True
+                return b"event: error\ndata: %b\n\n" % dump_json(dump_body(event.error))
+
+    def _start(self, event: Started) -> bytes:
+        usage = event.extra.get(NAME, {}).get("$usage") or {
+            "input_tokens": 0,
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": 0,
+            "output_tokens": 0,
+        }
+        return _event("message_start", message={**dump_started(event), **_BEGUN, "usage": usage})
+
+    def _begin(self, event: PartStart) -> bytes:
+        if event.choice:
+            raise UnrepresentableError("Anthropic's streams hold one choice.", param="n", hint="Ask for one answer (n=1).")
+        part = self._part = event.part
+        self._extra = part.extra
+        index = self._next
+        self._next += 1
+        kept = part.extra.get(NAME)
+        begun: dict[str, Any] | None
+        match part:
+            case Text() | Refusal():
+                begun = overlay({"type": "text", "text": ""}, kept)
+                begun |= {"text": ""}
+                if begun.get("citations"):
+                    begun["citations"] = []
+            case Reasoning() if kept is None or kept.get("$type") != "redacted_thinking":
+                begun = overlay({"type": "thinking", "thinking": ""}, kept) | {"thinking": "", "signature": ""}
+            case ToolCall():
+                begun = {"type": "tool_use", "id": wire_id(part.id), "name": wire_name(part.name), "input": {}}
+                overlay(begun, kept)
+            case _:
+                begun = dump_part(part, f"content.{index}")
+        written = _event("content_block_start", index=index, content_block=begun)
+        text = part.arguments if isinstance(part, ToolCall) else getattr(part, "text", "")
+        if text:
+            written += self._text(text)
+        if isinstance(part, Text) and kept and kept.get("citations"):
+            written += self._citations(kept["citations"])
+        return written
+
+    def _text(self, text: str) -> bytes:
+        part = self._part
+        if isinstance(part, Text | Refusal):
+            kind, key = "text_delta", "text"
+        elif isinstance(part, Reasoning):
+            kind, key = "thinking_delta", "thinking"
+        else:
+            kind, key = "input_json_delta", "partial_json"
+        return b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":%b}\n\n' % (
+            self._next - 1,
+            dump_json({"type": kind, key: text}),
+        )
+
+    def _citations(self, citations: list[Any]) -> bytes:
+        return b"".join(
+            _event("content_block_delta", index=self._next - 1, delta={"type": "citations_delta", "citation": each})
+            for each in citations
+        )
+
+    def _delta(self, event: PartDelta) -> bytes:
+        written = self._text(event.text) if event.text else b""
+        if event.extra:
+            self._extra = merge_extra(self._extra, event.extra)
+            citations = event.extra.get(NAME, {}).get("citations")
+            if citations and isinstance(self._part, Text):
+                written += self._citations(citations)
+        return written
+
+    def _close(self) -> bytes:
+        """Return the end of the block that stands open, its signature before it."""
+        part, self._part = self._part, None
+        if part is None:
+            return b""
+        index, written = self._next - 1, b""
+        kept = self._extra.get(NAME, {})
+        if isinstance(part, Reasoning) and kept.get("$type") != "redacted_thinking":
+            signature = kept.get("signature", "") if NAME in self._extra else dump_mark(self._extra)
+            if signature:
+                delta = {"type": "signature_delta", "signature": signature}
+                written = _event("content_block_delta", index=index, delta=delta)
+        for delta in kept.get("$deltas", ()):
+            if "type" in delta:
+                written += _event("content_block_delta", index=index, delta=delta)
+        return written + _event("content_block_stop", index=index)
+
+    def _finish(self, event: Finished) -> bytes:
+        self._ended = True
+        if len(event.finishes) != 1:
+            raise UnrepresentableError("Anthropic's streams hold one choice.", param="n", hint="Ask for one answer (n=1).")
+        fields: dict[str, Any] = {"delta": dump_finish(event.finishes[0]), "usage": dump_usage(event.usage)}
+        overlay(fields, event.extra.get(NAME))
+        return self._close() + _event("message_delta", **fields) + _event("message_stop")
