@@ -35,6 +35,7 @@ from podium.types import (
     Text,
     Value,
 )
+from podium.wire.codec import restore_names
 
 if TYPE_CHECKING:
     from podium.engine.slots import Slots
@@ -83,6 +84,7 @@ class Call:
     """One upstream call."""
 
     __slots__ = (
+        "_aliases",
         "_content_due",
         "_due",
         "_ended_at",
@@ -123,6 +125,7 @@ class Call:
         self._due = 0.0
         self._content_due = 0.0
         self._timeout: TimedOut | None = None
+        self._aliases: dict[str, str] = {}
         self._timer: asyncio.TimerHandle | None = None
         self.number = number
         self.target = target
@@ -175,6 +178,7 @@ class Call:
         dumped = endpoint.codec.dump_request(request, endpoint.profile)
         if dumped.losses:
             self.losses = tuple(loss.replace(target=str(self.target)) for loss in dumped.losses)
+        self._aliases = dumped.aliases
         headers = {**endpoint.headers, **dumped.headers} if dumped.headers else endpoint.headers
         if streamed:
             self._watch(request)
@@ -218,6 +222,8 @@ class Call:
 
     def _take(self, events: list[Event]) -> None:
         """Fold the events and pass them on; a `Failed` among them is raised after those before it."""
+        if self._aliases:
+            events = [restore_names(event, self._aliases) for event in events]
         content = False
         failed: Failed | None = None
         good = events

@@ -40,7 +40,7 @@ from podium.routing.strategies.machine import (
 )
 from podium.routing.strategies.panel import Panel, Verdict
 from podium.routing.strategies.waits import free_at, retry_at, timed_out, too_late
-from podium.types import Considered, Output, Response, Target
+from podium.types import Considered, Outcome, Output, Response, Target
 
 
 class Gather:
@@ -126,7 +126,7 @@ class Gather:
         self._errors.append(error)
         self._panel.add_failure(place, self._targets[place], error.message.rstrip("."))
 
-    def _cancel_all(self, outcome: str) -> list[Action]:
+    def _cancel_all(self, outcome: Outcome) -> list[Action]:
         actions: list[Action] = [Cancel(attempt=attempt, outcome=outcome) for attempt in self._running]
         self._running.clear()
         self._waiting.clear()

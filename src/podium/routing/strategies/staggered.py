@@ -40,7 +40,7 @@ from podium.routing.strategies.machine import (
     Woke,
 )
 from podium.routing.strategies.waits import free_at, retry_at, timed_out, too_late
-from podium.types import Target
+from podium.types import Outcome, Target
 
 Mode = Literal["first", "fallback", "race"]
 
@@ -133,7 +133,7 @@ class Staggered:
             self._running[attempt] = winner
         return actions
 
-    def _cancel_all(self, outcome: str) -> list[Action]:
+    def _cancel_all(self, outcome: Outcome) -> list[Action]:
         actions: list[Action] = [Cancel(attempt=attempt, outcome=outcome) for attempt in self._running]
         self._running.clear()
         return actions

@@ -69,5 +69,5 @@ def entropy_agreement(clusters: Sequence[Places]) -> float:
     n = sum(map(len, clusters))
     if n < 2:
         return 0.0
-    entropy = -sum(len(each) / n * log(len(each) / n) for each in clusters)
-    return min(1.0, max(0.0, 1.0 - entropy / log(n)))
+    # With clusters of c answers, 1 - H / ln n is sum(c ln c) / (n ln n), which is exact at both ends.
+    return sum(len(each) * log(len(each)) for each in clusters) / (n * log(n))
