@@ -97,7 +97,7 @@ _TELLING: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
     (re.compile(r"content filtering policy|blocked by .*(?:policy|safety)"), Refused),
     (
         re.compile(
-            r"(?:is|are) (?:deprecated|unsupported|not (?:supported|available|allowed)) (?:for|on|by|with|in) (?:this|the|claude)"
+            r"(?:is|are) (?:deprecated|unsupported|not (?:supported|available|allowed)) (?:for|on|by|with|in) "
             r"|does not support|not supported (?:for|on|by|with|in) |cannot both be (?:specified|set|used)"
             r"|unsupported (?:parameter|setting)|extra inputs are not permitted|maximum allowed number of output tokens"
         ),
