@@ -1,4 +1,8 @@
-"""What holds for all tests: on CI nothing may be skipped, since CI has all that a test can ask for."""
+"""What holds for all tests.
+
+On CI nothing may be skipped, since CI has all that a test can ask for. Property tests have no deadlines: the machines that run
+them are shared, and speed is measured in `bench/`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,10 @@ import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("podium", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("podium")
 
 
 @pytest.hookimpl(wrapper=True)
