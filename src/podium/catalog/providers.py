@@ -37,9 +37,9 @@ class Kind(Value, frozen=True, kw_only=True):
     """Globs of its own model names."""
     serves: tuple[str, ...] = ()
     """Globs of further model names that it is known to serve."""
-    docs: str
+    docs: str = ""
     """The vendor's page behind the row."""
-    checked: date
+    checked: date | None = None
     """When the row was last compared with that page."""
 
 

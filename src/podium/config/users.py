@@ -1,0 +1,208 @@
+"""User files: who they are of, and what experiments they hold.
+
+Theory. A researcher's file stands on its own: it names an id (or is given one), experiments and defaults. Whether its providers
+exist is a matter of the config that it is used with.
+
+Rules. Where a file is found by a glob, its stem is the id unless the file says its own. Where an id is given for a file (by
+the config, or by `load_user`), a file that says another is an error: one of the two is a mistake.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path as FilePath
+from typing import Any
+
+from podium.config.document import Document, read_document
+from podium.config.environment import Environment
+from podium.config.problems import Findings, Path, choices, kind_of, show, suggestion
+from podium.config.providers import check_name
+from podium.config.routes import compile_experiment
+from podium.config.sections import DefaultsSection, ExperimentSection, UserSection
+from podium.config.shape import Reader
+from podium.errors import ConfigError
+from podium.routing.snapshot import Experiment, User
+
+_GLOB_SIGNS = frozenset("*?[")
+
+
+def compile_user(
+    document: Document,
+    data: Any,
+    findings: Findings,
+    values: Mapping[str, str],
+    *,
+    given_id: str | None,
+    stem: str | None = None,
+    path: Path = (),
+    providers: Collection[str] | None = None,
+) -> User | None:
+    """Make a `User` from a document's values at `path`; faults are noted, and None is the answer where nothing can be made.
+
+    `given_id` is what the file must agree with, `stem` the id where it says none.
+    """
+    environment = Environment(values, document, findings)
+    data = environment.expand(data, path)
+    reader = Reader(document, findings, environment.broken)
+    if not isinstance(data, dict):
+        reader.note(path, f"a user's config must be a mapping, not {kind_of(data)}.", "Begin with `experiments:`.")
+        return None
+    kept = reader.keys(UserSection, data, path)
+    experiments = kept.pop("experiments", {})
+    defaults = reader.read(DefaultsSection, kept.pop("defaults", {}), (*path, "defaults"))
+    head = reader.read(UserSection, kept, path)
+    compiled = dict(_experiments(reader, experiments, (*path, "experiments"), providers))
+    if defaults and defaults.experiment is not None and defaults.experiment not in (experiments or ()):
+        names = list(experiments) if isinstance(experiments, dict) else []
+        hint = suggestion(defaults.experiment, names, f"The experiments are {choices(names)}." if names else "Add it.")
+        reader.note((*path, "defaults", "experiment"), f"there is no experiment {show(defaults.experiment)}.", hint)
+    own_id = head.user_id if head else None
+    if own_id is not None:
+        check_name(reader, (*path, "user_id"), own_id, "a user")
+    if given_id is not None and own_id not in (None, given_id):
+        words = f"the file says that it is {show(own_id)}'s, and it is loaded as {show(given_id)}'s."
+        reader.note((*path, "user_id"), words, "Make them equal, or remove the line.")
+    user_id = given_id or own_id or stem
+    if user_id is None:
+        reader.note(path, "it is not said whose config this is.", "Add `user_id:`.")
+        return None
+    defaults = defaults or DefaultsSection()
+    return User(
+        id=user_id,
+        name=head.name if head else None,
+        experiments=compiled,
+        default_experiment=defaults.experiment,
+        timeout_s=defaults.timeout,
+        max_concurrent=defaults.max_concurrent,
+        cost_limit_usd=defaults.cost_limit,
+        performance_tracking=head.performance_tracking if head else None,
+        source=document.file if document.written and not path else None,
+    )
+
+
+def _experiments(reader: Reader, data: Any, path: Path, providers: Collection[str] | None) -> Iterator[tuple[str, Experiment]]:
+    if not isinstance(data, dict):
+        reader.note(path, f"experiments must be a mapping of names, not {kind_of(data)}.", "Indent each under its name.")
+        return
+    for name, values in data.items():
+        place = (*path, name)
+        check_name(reader, place, name, "an experiment")
+        section = reader.read(ExperimentSection, {} if values is None else values, place)
+        if section is not None:
+            yield name, compile_experiment(reader, name, section, place, providers)
+
+
+def read_user(
+    file: str | os.PathLike[str],
+    findings: Findings,
+    values: Mapping[str, str],
+    *,
+    given_id: str | None = None,
+    stem: str | None = None,
+    providers: Collection[str] | None = None,
+) -> User | None:
+    """Read a user file; faults are noted."""
+    document = read_document(file, findings)
+    if document is None:
+        return None
+    return compile_user(document, document.data, findings, values, given_id=given_id, stem=stem, providers=providers)
+
+
+def compile_users(
+    reader: Reader, data: Any, path: Path, values: Mapping[str, str], providers: Collection[str]
+) -> dict[str, User]:
+    """Make all users of a config: `users:` maps ids to files or to written-out configs, or is a glob of files."""
+    if data is None:
+        return {}
+    users: dict[str, User] = {}
+    if isinstance(data, str):
+        for user in _found(reader, data, path, values, providers):
+            if user.id in users:
+                reader.note(
+                    path,
+                    f"two files say that they are {show(user.id)}'s: {users[user.id].source} and {user.source}.",
+                    "Give one of them another `user_id:`.",
+                )
+            users.setdefault(user.id, user)
+        return users
+    if not isinstance(data, dict):
+        reader.note(path, f"users must be a mapping of ids to files, or a glob, not {kind_of(data)}.", "Write `id: file.yaml`.")
+        return {}
+    for user_id, entry in data.items():
+        one = _one(reader, user_id, entry, (*path, user_id), values, providers)
+        if one is not None:
+            users[user_id] = one
+    return users
+
+
+def _one(
+    reader: Reader, user_id: str, entry: Any, path: Path, values: Mapping[str, str], providers: Collection[str]
+) -> User | None:
+    """Make the user of one line of `users:`: a file, or a config written out."""
+    check_name(reader, path, user_id, "a user")
+    if not isinstance(entry, str):
+        return compile_user(reader.document, entry, reader.findings, values, given_id=user_id, path=path, providers=providers)
+    file = reader.document.directory / entry
+    if _is_file(file):
+        return read_user(file, reader.findings, values, given_id=user_id, providers=providers)
+    reader.note(path, f"there is no file {show(entry)}.", f"It is looked for in {show(str(reader.document.directory))}.")
+    return None
+
+
+def _found(reader: Reader, glob: str, path: Path, values: Mapping[str, str], providers: Collection[str]) -> Iterator[User]:
+    """Make the users of all files that a glob matches."""
+    directory = reader.document.directory
+    is_glob = bool(_GLOB_SIGNS & set(glob))
+    files = _matching(directory, glob) if is_glob else [file for file in [directory / glob] if _is_file(file)]
+    words = f"{show(glob)} matches no file in {show(str(directory))}."
+    if not files and is_glob:
+        reader.warn(path, words, "Check the path; it counts from the config's own folder.")
+    elif not files:
+        reader.note(path, words, "For the files of a folder, write `folder/*.yaml`.")
+    for file in files:
+        user = read_user(file, reader.findings, values, stem=file.stem, providers=providers)
+        if user is not None:
+            check_name(reader, path, user.id, "a user")
+            yield user
+
+
+def _matching(directory: FilePath, glob: str) -> list[FilePath]:
+    """Files that a glob matches, in the order of their names; an absolute glob is taken from its root."""
+    absolute = FilePath(glob)
+    if absolute.is_absolute():
+        directory, glob = FilePath(absolute.anchor), str(absolute.relative_to(absolute.anchor))
+    try:
+        return sorted(file for file in directory.glob(glob) if _is_file(file))
+    except (OSError, ValueError, NotImplementedError):  # no pattern that a file system understands
+        return []
+
+
+def _is_file(file: FilePath) -> bool:
+    try:
+        return file.is_file()
+    except (OSError, ValueError):  # a name that is too long, or holds a null
+        return False
+
+
+def load_user(
+    user_id: str | None,
+    path: str | os.PathLike[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    providers: Collection[str] | None = None,
+) -> User:
+    """Load a user file as the config of `user_id` (None: of the id that the file says, else of its stem).
+
+    With `providers`, its targets must be at one of them; `with_user` checks the same. Raises `ConfigError`.
+    """
+    findings = Findings()
+    file = os.fspath(path)
+    values = os.environ if env is None else env
+    user = read_user(path, findings, values, given_id=user_id, stem=FilePath(file).stem, providers=providers)
+    if user is not None:
+        check_name(Reader(Document(None, file=file), findings), (), user.id, "a user")
+    findings.raise_errors("The user file")
+    if user is None:
+        raise ConfigError(f"The user file {file} cannot be read.")
+    return user

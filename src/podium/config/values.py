@@ -1,0 +1,308 @@
+"""The leaf values of a config: durations, money, names, addresses; each is read strictly and refused with a fix.
+
+Theory. A config's leaves are few kinds of text and number, and each kind is one reader here. A reader gets what was written
+and gives what the engine uses: seconds, `Decimal` dollars, a target. Pydantic calls it, and its complaint becomes a `Problem`.
+
+Rules. Nothing is guessed: `yes` is no boolean, `"3"` no count, and a bare duration under 100 is more likely seconds than the
+milliseconds that it would mean. `true`, `false` and digits count where they come from the environment, which has only text.
+Keys and header values are never repeated in a complaint.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from decimal import Decimal, InvalidOperation
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, TypeAlias
+from urllib.parse import urlsplit
+
+from pydantic import PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from podium.catalog.providers import kinds
+from podium.config.problems import Expanded, choices, kind_of, show, suggestion
+from podium.types import Secret
+
+COMPLAINT = "podium"
+"""The type of the errors that readers raise; their context has `message` and `hint`."""
+
+_DURATION = re.compile(r"\s*(\d{1,12}(?:\.\d{1,6})?)\s*(ms|s|m|h)?\s*")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_LEAST_BARE_MS = 100
+_MONEY = re.compile(r"\s*\$?\s*(\d{1,12}(?:\.\d{1,12})?)\s*(?:USD)?\s*")
+_MOST_USD = Decimal(9_000_000)
+"""What an int64 of pico-USD can hold."""
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE = re.compile(r"[\t -~\x80-\xff]*")
+
+
+def complaint(message: str, hint: str | None = None) -> PydanticCustomError:
+    """Make the error by which a reader refuses a value."""
+    return PydanticCustomError(COMPLAINT, "{message}", {"message": message, "hint": hint})
+
+
+def text(value: Any) -> str:
+    """Read text that is not empty."""
+    if not isinstance(value, str):
+        raise complaint(f"this must be text, not {kind_of(value)}.", "Put it in quotes.")
+    if not value.strip():
+        raise complaint("this is empty.", "Write something, or leave it out.")
+    return value
+
+
+def name(value: Any) -> str:
+    """Read a model's name or the like: text without spaces around it and with nothing invisible in it."""
+    word = text(value)
+    if word != word.strip() or not word.isprintable():
+        raise complaint(f"{show(word)} has spaces around it, or characters that cannot be seen.", "Remove them.")
+    return word
+
+
+def flag(value: Any) -> bool:
+    """Read `true` or `false`."""
+    if isinstance(value, Expanded) and value in ("true", "false"):
+        return value == "true"
+    if isinstance(value, bool):
+        return value
+    meant = {"yes": "true", "on": "true", "true": "true", "no": "false", "off": "false", "false": "false"}
+    word = meant.get(value.lower()) if isinstance(value, str) else None
+    raise complaint(
+        f"this must be `true` or `false`, not {_shown_scalar(value)}.",
+        f"Did you mean `{word}`, without quotes?" if word else None,
+    )
+
+
+def whole(least: int) -> Callable[[Any], int]:
+    """Make a reader of whole numbers from `least` on."""
+
+    def read(value: Any) -> int:
+        if isinstance(value, Expanded) and re.fullmatch(r"\d{1,9}", value):
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int):
+            hint = "Write it without quotes." if isinstance(value, str) and value.isdigit() else None
+            raise complaint(f"this must be a whole number, not {_shown_scalar(value)}.", hint)
+        if not least <= value <= 1_000_000_000:
+            raise complaint(f"{show(value)} is out of range.", f"Write a whole number from {least} on.")
+        return value
+
+    return read
+
+
+def duration(value: Any) -> float:
+    """Read a duration: a number of milliseconds, or `800ms`, `30s`, `5m`, `1h`; gives seconds."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
+        raise complaint(f"a duration cannot be {kind_of(value)}.", "Write `30s`, `800ms`, or a number of milliseconds.")
+    shown = show(value)
+    if isinstance(value, str):
+        match = _DURATION.fullmatch(value)
+        if not match:
+            raise complaint(f"{shown} is not a duration.", "Write `800ms`, `30s`, `5m`, `1h`, or a number of milliseconds.")
+        number, unit = float(match[1]), match[2]
+    else:
+        if not -(10**12) < value < 10**12:
+            raise complaint(f"{shown} is not a duration.", "Write `30s`, `800ms`, or a number of milliseconds.")
+        number, unit = float(value), None
+    if number <= 0:
+        raise complaint(f"{shown} is not a duration: it must be more than nothing.", "Leave it out for the default.")
+    if unit is None and number < _LEAST_BARE_MS:
+        said = "that" if isinstance(value, Expanded) else f"`{number:g}s`"
+        raise complaint(f"{shown} would be milliseconds.", f"Did you mean {said}? A bare number counts milliseconds.")
+    return number * _UNITS[unit or "ms"]
+
+
+def money(value: Any) -> Decimal:
+    """Read an amount in USD: a number, or text such as `$0.05`; the amount is exact."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
+        raise complaint(f"an amount of money cannot be {kind_of(value)}.", "Write USD as a number, or as `$0.05`.")
+    shown = show(value)
+    match = _MONEY.fullmatch(value) if isinstance(value, str) else None
+    if isinstance(value, str) and not match:
+        raise complaint(f"{shown} is not an amount in USD.", "Write `0.05` or `$0.05`.")
+    try:
+        amount = Decimal(match[1] if match else repr(value) if isinstance(value, float) else value)
+    except (InvalidOperation, ValueError):
+        raise complaint(f"{shown} is not an amount in USD.", "Write `0.05` or `$0.05`.") from None
+    if not amount.is_finite() or not 0 < amount <= _MOST_USD:
+        raise complaint(f"{shown} is no amount to limit by.", "Write more than 0 USD, or leave it out for no limit.")
+    if amount != amount.quantize(Decimal("1e-12")):
+        raise complaint(f"{shown} is finer than a pico-dollar.", "Write at most 12 decimals.")
+    return amount
+
+
+def one_of(*known: str) -> Callable[[Any], str]:
+    """Make a reader of one of some words."""
+
+    def read(value: Any) -> str:
+        if isinstance(value, str) and value in known:
+            return str(value)
+        hint = suggestion(value, known) if isinstance(value, str) else None
+        raise complaint(f"{_shown_scalar(value)} is not one of {choices(known)}.", hint)
+
+    return read
+
+
+def pattern(value: Any) -> str:
+    """Read a regular expression."""
+    word = text(value)
+    try:
+        re.compile(word)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise complaint(f"{show(word)} is not a regular expression: {error}.", "Mend it; see Python's `re`.") from None
+    return word
+
+
+def url(value: Any) -> str:
+    """Read an address of an API: `http://` or `https://`, a host, perhaps a path; gives it without a `/` at its end."""
+    word = name(value)
+    shown = "the address" if "@" in word else show(word)
+    try:
+        parts = urlsplit(word)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise complaint(f"{shown} is not a URL.", "Write it as `https://api.example.com/v1`.") from None
+    if parts.scheme not in ("http", "https") or not host or not re.fullmatch(r"[^\s<>\"{}|\\^`]+", word):
+        raise complaint(f"{shown} is not a URL.", "Write it as `https://api.example.com/v1`.")
+    if "@" in parts.netloc:
+        raise complaint("the address holds a user name or a password.", "Give the key as `api_key`, or put it into `headers`.")
+    if parts.query or parts.fragment:
+        raise complaint(f"{shown} has a `?` or a `#` part.", "Give the address only; put extra fields into `headers`.")
+    for ending in ("/chat/completions", "/messages"):
+        if parts.path.rstrip("/").endswith(ending):
+            raise complaint(f"{shown} is the address of a call.", f"Leave out `{ending}` at its end.")
+    return word.rstrip("/")
+
+
+def key(value: Any) -> Secret | None:
+    """Read a provider's key; an empty one is none."""
+    if isinstance(value, Secret):
+        value = value.reveal()
+    if not isinstance(value, str):
+        raise complaint(f"a key must be text, not {kind_of(value)}.", "Write `${NAME_OF_A_VARIABLE}`, or the key in quotes.")
+    word = value.strip()
+    if not re.fullmatch(r"[!-~]*", word):
+        raise complaint(
+            "the key has spaces or characters that cannot be in a header.", "Copy it again, without anything around."
+        )
+    return Secret(word) if word else None
+
+
+def headers(value: Any) -> dict[str, str]:
+    """Read headers by name; their values count as secrets."""
+    if not isinstance(value, dict):
+        raise complaint(f"headers must be a mapping of names to texts, not {kind_of(value)}.", "Write `x-name: value`.")
+    for header, content in value.items():
+        if not isinstance(header, str) or not _HEADER_NAME.fullmatch(header):
+            raise complaint(f"{show(header)} cannot be a header's name.", "Use letters, digits and dashes.")
+        if not isinstance(content, str) or not _HEADER_VALUE.fullmatch(content):
+            raise complaint(f"the value of the header `{header}` is not text on one line.", "Put it in quotes.")
+    return {header: str(content) for header, content in value.items()}
+
+
+def model_map(value: Any) -> Any:
+    """Read a list of model names as the mapping of each to itself."""
+    if isinstance(value, list):
+        return {name(item): {"upstream": item} for item in value}
+    return value
+
+
+def split_target(value: Any) -> Any:
+    """Read `provider/model` as a mapping; what is no text stays as it is."""
+    if not isinstance(value, str):
+        return value
+    word = name(value)
+    if word.startswith(("tier:", "user:")):
+        raise complaint(f"{show(word)} is not a model.", "Name its models here, each as `provider/model`.")
+    provider, slash, model = word.partition("/")
+    if not (provider and slash and model):
+        owner = next((kind for kind, row in kinds().items() if any(fnmatchcase(word, glob) for glob in row.owns)), None)
+        hint = f"Write `{owner}/{word}`." if owner and not isinstance(word, Expanded) else "Write `provider/model`."
+        raise complaint(f"{show(word)} does not say which provider.", hint)
+    return {"provider": provider, "model": model}
+
+
+def tolerances(value: Any) -> dict[str, float]:
+    """Read the fields that vote: a list of names, or names with a numeric tolerance each."""
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return dict.fromkeys(value, 0.0)
+    if not isinstance(value, dict) or not value:
+        raise complaint(
+            f"fields must be a list of names, or names with tolerances, not {kind_of(value)}.", "Write `[total, date]`."
+        )
+    for field, tolerance in value.items():
+        number = isinstance(tolerance, int | float | Decimal) and not isinstance(tolerance, bool)
+        if not number or not 0 <= tolerance < 1e300 or math.isnan(tolerance):
+            raise complaint(f"the tolerance of {show(field)} must be a number from 0 on.", "Write 0 for an exact match.")
+    return {field: float(tolerance) for field, tolerance in value.items()}
+
+
+def names(value: Any) -> tuple[str, ...]:
+    """Read a list of words."""
+    if not isinstance(value, list) or not value:
+        raise complaint(f"this must be a list of names, not {kind_of(value)}.", "Write `[one, two]`.")
+    return tuple(name(item) for item in value)
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """Read a mapping of any form."""
+    if not isinstance(value, dict):
+        raise complaint(f"this must be a mapping, not {kind_of(value)}.", "Indent its keys under it.")
+    return value
+
+
+def _shown_scalar(value: Any) -> str:
+    return show(value) if value is None or isinstance(value, str | int | float) else kind_of(value)
+
+
+def _schema(**schema: Any) -> WithJsonSchema:
+    return WithJsonSchema(schema)
+
+
+def choice(known: Iterable[str]) -> tuple[PlainValidator, WithJsonSchema]:
+    """Return the annotations of a field that takes one of some words."""
+    words = tuple(known)
+    return PlainValidator(one_of(*words)), _schema(type="string", enum=list(words))
+
+
+Text: TypeAlias = Annotated[str, PlainValidator(text), _schema(type="string", minLength=1)]
+Name: TypeAlias = Annotated[str, PlainValidator(name), _schema(type="string", minLength=1)]
+Flag: TypeAlias = Annotated[bool, PlainValidator(flag), _schema(type="boolean")]
+Count: TypeAlias = Annotated[int, PlainValidator(whole(1)), _schema(type="integer", minimum=1)]
+CountOrNone: TypeAlias = Annotated[int, PlainValidator(whole(0)), _schema(type="integer", minimum=0)]
+Duration: TypeAlias = Annotated[
+    float,
+    PlainValidator(duration),
+    _schema(
+        description="Milliseconds as a number, or text as 800ms, 30s, 5m, 1h.",
+        anyOf=[{"type": "number", "minimum": 100}, {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(ms|s|m|h)?\s*$|\$\{"}],
+    ),
+]
+Money: TypeAlias = Annotated[
+    Decimal,
+    PlainValidator(money),
+    _schema(
+        description="USD, as a number or as $0.05.",
+        anyOf=[{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": r"^\s*\$?\s*\d+(\.\d+)?|\$\{"}],
+    ),
+]
+Pattern: TypeAlias = Annotated[str, PlainValidator(pattern), _schema(type="string", format="regex")]
+Url: TypeAlias = Annotated[str, PlainValidator(url), _schema(type="string", format="uri")]
+Key: TypeAlias = Annotated[Secret | None, PlainValidator(key), _schema(type=["string", "null"])]
+Headers: TypeAlias = Annotated[
+    dict[str, str], PlainValidator(headers), _schema(type="object", additionalProperties={"type": "string"})
+]
+Tolerances: TypeAlias = Annotated[
+    dict[str, float],
+    PlainValidator(tolerances),
+    _schema(
+        anyOf=[
+            {"type": "array", "items": {"type": "string"}},
+            {"type": "object", "additionalProperties": {"type": "number", "minimum": 0}},
+        ]
+    ),
+]
+Names: TypeAlias = Annotated[
+    tuple[str, ...], PlainValidator(names), _schema(type="array", items={"type": "string"}, minItems=1)
+]
+Mapping: TypeAlias = Annotated[dict[str, Any], PlainValidator(mapping), _schema(type="object")]
