@@ -8,7 +8,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podium.errors import ConfigError
@@ -77,12 +77,14 @@ def test_exact_holds_these_to_be_different(one: str, other: str) -> None:
 
 
 @given(st.integers(-(10**15), 10**15), st.integers(0, 4))
+@settings(deadline=None)
 def test_a_whole_number_is_the_same_with_commas_and_with_zeros_after_the_point(number: int, zeros: int) -> None:
     written = f"{number:,}" + ("." + "0" * zeros if zeros else "")
     assert normalise(written) == normalise(str(number)) == str(number)
 
 
 @given(st.text(max_size=80))
+@settings(deadline=None)
 def test_any_text_has_a_form_that_ignores_case_and_white_space_around_it(words: str) -> None:
     assert normalise(f" \n{words}\t") == normalise(words)
     assert normalise(words) != "" or not words.strip()
@@ -230,6 +232,7 @@ def test_numbers_are_written_as_in_appendix_b_of_the_rfc(bits: str, written: str
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
+@settings(deadline=None)
 def test_a_canonical_number_reads_back_as_the_same_double(number: float) -> None:
     assert float(dump_number(number)) == number
 
@@ -262,6 +265,7 @@ documents = st.recursive(
 
 
 @given(documents)
+@settings(deadline=None)
 def test_canonical_json_is_json_of_the_same_value_and_its_own_canonical_form(document: Any) -> None:
     written = dump_canonical(document)
     assert json.loads(written, parse_int=float) == document
@@ -298,6 +302,7 @@ schemas = st.recursive(
 
 
 @given(values, schemas)
+@settings(deadline=None)
 def test_schemas_are_judged_as_the_reference_library_judges_them(value: Any, schema: Any) -> None:
     valid = jsonschema.Draft202012Validator(schema).is_valid(value)
     assert (find_fault(value, schema) is None) == valid

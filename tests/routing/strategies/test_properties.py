@@ -108,7 +108,7 @@ def plan(strategy: Strategy, of: tuple[Target, ...], skipped: int = 0) -> Plan:
     skipped=st.integers(0, 2),
     chance=st.randoms(use_true_random=False),
 )
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 def test_every_request_ends_and_keeps_the_contract(
     strategy: Strategy,
     of: tuple[Target, ...],
@@ -160,6 +160,7 @@ def consistent(world: World, strategy: Strategy, n: int) -> None:
 
 
 @given(of=targets, script=scripts, data=st.data(), draw=st.floats(0.0, 0.999))
+@settings(deadline=None)
 def test_a_race_with_one_good_target_always_succeeds(
     of: tuple[Target, ...], script: dict[Target, list[Act]], data: st.DataObject, draw: float
 ) -> None:
@@ -177,6 +178,7 @@ def test_a_race_with_one_good_target_always_succeeds(
 
 
 @given(of=targets, data=st.data(), wait=st.floats(0.1, 30.0), draw=st.floats(0.0, 0.999))
+@settings(deadline=None)
 def test_a_race_with_one_good_target_succeeds_even_if_that_one_asked_to_be_left_alone(
     of: tuple[Target, ...], data: st.DataObject, wait: float, draw: float
 ) -> None:
@@ -189,7 +191,7 @@ def test_a_race_with_one_good_target_succeeds_even_if_that_one_asked_to_be_left_
 
 
 @given(of=targets, script=scripts, not_before=blocks, draw=st.floats(0.0, 0.999), deadline=st.floats(0.5, 90.0))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_a_fallback_tries_in_order_and_one_at_a_time(
     of: tuple[Target, ...], script: dict[Target, list[Act]], not_before: dict[Target, float], draw: float, deadline: float
 ) -> None:
@@ -219,7 +221,7 @@ def test_a_fallback_tries_in_order_and_one_at_a_time(
     retries=st.integers(0, 4),
     draw=st.floats(0.0, 0.999),
 )
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_retries_are_few_late_enough_and_only_where_nobody_else_can_be_asked(
     mode: Any,
     of: tuple[Target, ...],
@@ -278,7 +280,7 @@ class PatientPanel(Panel):
     script=finite_scripts,
     skipped=st.integers(0, 1),
 )
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 def test_stopping_early_changes_neither_the_winner_nor_its_quorum(
     strategy: Strategy, of: tuple[Target, ...], script: dict[Target, list[Act]], skipped: int
 ) -> None:
@@ -309,7 +311,7 @@ def test_stopping_early_changes_neither_the_winner_nor_its_quorum(
     texts=st.lists(st.sampled_from(TEXTS), min_size=1, max_size=6),
     data=st.data(),
 )
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 def test_what_a_panel_calls_certain_no_further_answer_or_failure_changes(
     strategy: Strategy, texts: list[str], data: st.DataObject
 ) -> None:
@@ -439,7 +441,7 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 TestAnyOrder = AnyOrder.TestCase
-TestAnyOrder.settings = settings(max_examples=200, stateful_step_count=25)
+TestAnyOrder.settings = settings(max_examples=200, stateful_step_count=25, deadline=None)
 
 
 @pytest.mark.parametrize("name", ["first", "fallback", "race", "consensus"])

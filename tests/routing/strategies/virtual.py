@@ -219,7 +219,7 @@ def play(world: World, script: Script, *, abandon_at: float = inf) -> World:
                 if act.end_s < inf:
                     heappush(heap, (world.now + act.end_s, order + 1, _last_signal(action.attempt, act)))
             elif isinstance(action, Wake):
-                order += 1
+                order += 2
                 heappush(heap, (action.at, order, Woke(action.id)))
         if world.ended is not None:
             return world
