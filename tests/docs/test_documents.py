@@ -1,0 +1,65 @@
+"""Every block of every document does what the document says, against simulated providers."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from docs.blocks import DOCUMENTS, ROOT, blocks
+from docs.stage import Stage, ToSim
+from podium import config
+from podium.catalog.providers import kinds
+from podium.engine import models as facade
+from podium.sim import Sim
+
+
+@pytest.fixture(scope="module")
+def sim() -> Iterator[Sim]:
+    with Sim(providers=[*kinds()], seed=1) as sim:
+        yield sim
+
+
+@pytest.fixture
+def stage(sim: Sim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    monkeypatch.setattr(facade, "AiohttpTransport", ToSim)
+    monkeypatch.setattr(ToSim, "sim", sim)
+    for name, kind in kinds().items():
+        monkeypatch.setenv(kind.key_variables[0], f"sk-documents-{name}-0123456789")
+    monkeypatch.setenv("OPENAI_BASE_URL", sim.base_url("openai"))  # for the legacy code of the integration guide
+    monkeypatch.delenv("PODIUM_CONFIG", raising=False)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    with asyncio.Runner() as runner:
+        yield Stage(tmp_path, runner)
+    for name in set(sys.modules) - before:
+        places = getattr(sys.modules[name], "__path__", [getattr(sys.modules[name], "__file__", None) or ""])
+        if any(str(place).startswith(str(tmp_path)) for place in places):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("document", [document for document in DOCUMENTS if blocks(document)])
+def test_a_document_can_be_followed_block_by_block(document: str, stage: Stage) -> None:
+    for block in blocks(document):
+        try:
+            stage.perform(block)
+        except Exception as error:
+            error.add_note(f"in the block at {block.place}")
+            raise
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("examples/configs/*.yaml")), ids=lambda path: path.name)
+def test_an_example_config_has_no_problem(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in kinds().values():
+        monkeypatch.setenv(kind.key_variables[0], "sk-documents-0123456789")
+    snapshot = config.compile_config(config.load_config(path))
+    assert snapshot.providers
+    assert {user.source for user in snapshot.users.values()} == {
+        str(found) for found in ROOT.glob("examples/configs/researchers/*.yaml")
+    }

@@ -1,0 +1,160 @@
+"""The tables, names and links of the documents agree with the code."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic_core import PydanticUndefined
+from typer.main import get_command
+
+import podium
+from docs.blocks import DOCUMENTS, ROOT, anchors, blocks, links, prose, quoted, read, table
+from podium import errors
+from podium.catalog.providers import kinds
+from podium.cli.main import app
+from podium.config.sections import ConfigSection, DefaultsSection, ProviderSection, Section, TierSection, UserSection
+from podium.engine.attempt import REASONING_FIRST_CONTENT_S, Patience
+from podium.engine.models import DEFAULT_TIMEOUT_S
+from podium.engine.text import Ask
+from podium.engine.transport import CONNECT_TIMEOUT_S
+from podium.routing.snapshot import Strategy
+from podium.types import Result
+
+
+def _below(kind: type[errors.PodiumError]) -> Iterator[type[errors.PodiumError]]:
+    for child in kind.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield child
+            yield from _below(child)
+
+
+def test_the_table_of_errors_says_what_the_errors_say_of_themselves() -> None:
+    rows = {quoted(row[0])[0]: row for row in table("docs/strategies.md", "errors")}
+    of_attempts = {errors.UnrepresentableError, errors.RateLimited, *_below(errors.ProviderError)}
+    assert set(rows) == {kind.__name__ for kind in of_attempts}
+    for kind in of_attempts:
+        facts = [f"`{kind.code}`", "yes" if kind.retryable else "no", "yes" if kind.moves_on else "no"]
+        assert rows[kind.__name__][1:4] == facts
+
+
+def test_the_tables_of_settings_and_results_are_complete() -> None:
+    settings = [name for row in table("docs/library.md", "settings") for name in quoted(row[0])]
+    assert sorted(settings) == sorted(Ask.__annotations__)
+    fields = [name for row in table("docs/library.md", "result") for name in quoted(row[0])]
+    properties = [name for name, _ in inspect.getmembers(Result, lambda member: isinstance(member, property))]
+    assert sorted(fields) == sorted([*Result.__struct_fields__, *properties])
+
+
+@pytest.mark.parametrize(
+    ("name", "section"),
+    [
+        ("config", ConfigSection),
+        ("provider", ProviderSection),
+        ("tier", TierSection),
+        ("user", UserSection),
+        ("defaults", DefaultsSection),
+    ],
+)
+def test_a_table_of_keys_has_every_key_with_its_default(name: str, section: type[Section]) -> None:
+    rows = {quoted(row[0])[0]: row for row in table("docs/config.md", name)}
+    fields = {field.alias or key: field for key, field in section.model_fields.items()}
+    assert set(rows) == set(fields)
+    for key, field in fields.items():
+        default: Any = field.default
+        written = rows[key][2]
+        if default is PydanticUndefined:
+            assert written == "required"
+        elif isinstance(default, bool):
+            assert written == f"`{str(default).lower()}`"
+        elif isinstance(default, int | str):
+            assert written == f"`{default}`"
+        else:
+            assert "`" not in written
+
+
+def test_the_table_of_kinds_is_the_catalog() -> None:
+    rows = {quoted(row[0])[0]: row for row in table("docs/config.md", "kinds")}
+    assert list(rows) == list(kinds())
+    for name, kind in kinds().items():
+        _, variables, address, dialect = rows[name]
+        assert tuple(quoted(variables)) == kind.key_variables
+        assert ("not required" in variables) is not kind.key_required
+        assert quoted(address) == [kind.base_url]
+        assert quoted(dialect) == [kind.dialect]
+
+
+def test_the_table_of_commands_has_every_command() -> None:
+    rows = {quoted(row[0])[0].split()[1] for row in table("README.md", "commands")}
+    commands: Any = get_command(app)
+    assert rows == set(commands.commands)
+
+
+def test_the_timeouts_and_defaults_on_the_page_of_strategies_are_those_of_the_code() -> None:
+    text = read("docs/strategies.md")
+    patience = Patience()
+    for row in (
+        f"| connect | {CONNECT_TIMEOUT_S:g} s |",
+        f"| first event | {patience.first_event_s:g} s |",
+        f"| first content | {patience.first_content_s:g} s; {REASONING_FIRST_CONTENT_S:g} s ",
+        f"| stall | {patience.stall_s:g} s |",
+        f"| whole | {DEFAULT_TIMEOUT_S:g} s |",
+        f"| `retries` | `{Strategy().retries}` |",
+        f"| `min_answers` | `{Strategy().min_answers}` |",
+        f"| `judge` | `{Strategy().judge}` |",
+        f"| `on_insufficient` | `{Strategy().on_insufficient}` |",
+    ):
+        assert row in text
+
+
+def test_every_public_name_is_in_the_documents() -> None:
+    texts = "\n".join(read(document) for document in DOCUMENTS)
+    missing = [name for name in podium.__all__ if not re.search(rf"\b{name}\b", texts)]
+    assert not missing
+
+
+def test_every_fact_of_a_consensus_is_on_the_page_of_strategies() -> None:
+    text = read("docs/strategies.md")
+    missing = [name for name in podium.types.Consensus.__struct_fields__ if f"`{name}`" not in text]
+    assert not missing
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_link_leads_somewhere(document: str) -> None:
+    for link in links(document):
+        if link.startswith("https://"):
+            continue
+        target, _, anchor = link.partition("#")
+        path = (ROOT / document).parent / target if target else ROOT / document
+        assert path.exists(), f"{document} links to {link}, which is not there"
+        if anchor:
+            assert anchor in anchors(str(path.resolve().relative_to(ROOT))), f"{document}: {link} has no such heading"
+
+
+def test_every_file_that_a_page_names_in_the_project_is_there() -> None:
+    """Paths below src, docs, tests and examples, and modules named by their room, as `engine/runner.py`."""
+    for document in DOCUMENTS:
+        for path in re.findall(r"`((?:src|docs|tests|examples|engine|routing|wire|catalog)/[\w./-]+\.\w+)`", prose(document)):
+            places = (ROOT / path, ROOT / "src/podium" / path)
+            assert any(place.exists() for place in places), f"{document} names {path}, which is not there"
+
+
+def test_a_block_is_skipped_only_for_a_reason() -> None:
+    marks = [block.mark for document in DOCUMENTS for block in blocks(document)]
+    known = {"", "output", "error", "fragment", "user", "wrong", "fails"}
+    skipped = [mark for mark in marks if mark not in known]
+    assert all(re.fullmatch(r"skip: .{10,}", mark) for mark in skipped)
+    assert len(skipped) <= 2
+
+
+def test_the_documents_speak_of_nothing_outside_the_project() -> None:
+    for document in DOCUMENTS:
+        assert not re.search(r"/work/|\.\./shared|127\.0\.0\.1|\bTODO\b", read(document)), document
+
+
+def test_examples_that_documents_name_exist() -> None:
+    assert Path(ROOT / "examples/configs/researchers/john.yaml").read_text("utf-8").startswith("# ")
