@@ -462,6 +462,7 @@ def test_of_several_tiers_with_the_same_first_model_the_first_declared_wins() ->
     plan = resolve(TWO, "openai/gpt-4o")
     assert plan.tier == "one"
     considered = not_taken(plan)
+    assert set(considered) == {"openrouter/openai/gpt-4o", "tier:two", "tier:three"}
     assert considered["tier:two"] == "`openai/gpt-4o` is its first model, but tier `one` is declared before it"
     assert considered["tier:three"] == "`openai/gpt-4o` is its first model, but its `auto` is false"
 

@@ -18,8 +18,8 @@ names = st.sampled_from(NAMES)
 durations = st.none() | st.sampled_from([0.5, 30.0])
 
 
-def sets_of(values: st.SearchStrategy[str], most: int = 3) -> st.SearchStrategy[list[str]]:
-    return st.lists(values, max_size=most, unique=True)
+def sets_of(values: st.SearchStrategy[str], most: int = 3, least: int = 0) -> st.SearchStrategy[list[str]]:
+    return st.lists(values, min_size=least, max_size=most, unique=True)
 
 
 specs = st.one_of(
@@ -50,14 +50,14 @@ def providers(draw: st.DrawFn) -> dict[str, Provider]:
             kind=draw(st.sampled_from(["openai", "groq", "custom"])),
             dialect="openai_chat",
             base_url="http://127.0.0.1",
-            enabled=draw(st.booleans()),
-            unusable=draw(st.sampled_from([None, None, "it has no key"])),
+            enabled=draw(st.sampled_from([True, True, True, False])),
+            unusable=draw(st.sampled_from([None, None, None, "it has no key"])),
             key_variable=draw(st.sampled_from([None, "A_KEY"])),
             models={model: ModelEntry(upstream="up") for model in draw(sets_of(names))},
             owns=tuple(draw(sets_of(st.sampled_from(GLOBS), 2))),
             serves=tuple(draw(sets_of(st.sampled_from(GLOBS), 2))),
         )
-        for name in draw(sets_of(st.sampled_from(PROVIDERS), 4))
+        for name in draw(sets_of(st.sampled_from(PROVIDERS), 4, 2))
     }
 
 
@@ -86,7 +86,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
                 name=name,
                 strategy=draw(strategies),
                 targets=draw(target_lists),
-                auto=draw(st.booleans()),
+                auto=draw(st.sampled_from([True, True, False])),
                 timeout_s=draw(durations),
             )
             for name in draw(sets_of(names))
@@ -94,19 +94,33 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         aliases=draw(st.dictionaries(names, specs, max_size=4)),
         users=draw(users()),
         default_tier=draw(st.none() | names),
-        auto_tiers=draw(st.booleans()),
+        auto_tiers=draw(st.sampled_from([True, True, False])),
     )
 
 
-questions = st.fixed_dictionaries(
-    {
-        "spec": st.none() | specs | st.text(),
-        "user_id": st.sampled_from([None, "jane", "bob", "eve", ""]),
-        "experiment": st.none() | names | st.text(max_size=3),
-        "pin": st.booleans(),
-        "auto": st.booleans(),
+@st.composite
+def questions(draw: st.DrawFn, snapshot: Snapshot) -> dict[str, Any]:
+    """A question to a snapshot: often about a name or a model that it has, at times about anything at all."""
+    begun_by = [tier.targets[0] for tier in snapshot.tiers.values() if tier.targets]
+    models = [*map(str, begun_by), *(target.model for target in begun_by)]
+    spelt = [*models, *snapshot.aliases, *snapshot.tiers, *(f"user:{user_id}" for user_id in snapshot.users)]
+    spec = st.none() | specs | st.text()
+    return {
+        "spec": draw(st.sampled_from(spelt) | st.sampled_from(models or spelt) | spec if spelt else spec),
+        "user_id": draw(st.sampled_from([None, "jane", "bob", "eve", ""])),
+        "experiment": draw(st.none() | st.none() | names | st.text(max_size=3)),
+        "pin": draw(st.booleans()),
+        "auto": draw(st.booleans()),
     }
-)
+
+
+Situation = tuple[Snapshot, dict[str, Any]]
+
+
+@st.composite
+def situations(draw: st.DrawFn) -> Situation:
+    snapshot = draw(snapshots())
+    return snapshot, draw(questions(snapshot))
 
 
 def ask(snapshot: Snapshot, question: dict[str, Any]) -> Plan | PodiumError:
@@ -123,10 +137,9 @@ def usable(snapshot: Snapshot, target: Target) -> bool:
 
 
 @settings(max_examples=400)
-@given(snapshots(), questions)
-def test_resolve_gives_a_plan_of_usable_targets_or_an_error_that_says_what_to_do(
-    snapshot: Snapshot, question: dict[str, Any]
-) -> None:
+@given(situations())
+def test_resolve_gives_a_plan_of_usable_targets_or_an_error_that_says_what_to_do(situation: Situation) -> None:
+    snapshot, question = situation
     plan = ask(snapshot, question)
     if isinstance(plan, PodiumError):
         assert isinstance(plan, SpecError | AllTargetsFailed)
@@ -146,10 +159,11 @@ def test_resolve_gives_a_plan_of_usable_targets_or_an_error_that_says_what_to_do
     )
 
 
-@given(snapshots(), st.lists(questions, max_size=6))
+@given(snapshots().flatmap(lambda snapshot: st.tuples(st.just(snapshot), st.lists(questions(snapshot), max_size=6))))
 def test_a_resolver_answers_as_resolve_does_whatever_it_was_asked_before(
-    snapshot: Snapshot, asked: list[dict[str, Any]]
+    asked_of: tuple[Snapshot, list[dict[str, Any]]],
 ) -> None:
+    snapshot, asked = asked_of
     resolver = Resolver(snapshot)
     for question in [*asked, *asked]:
         try:
@@ -190,8 +204,10 @@ def test_a_tier_wins_over_a_model_of_its_name(snapshot: Snapshot, name: str) -> 
             assert bare.replace(reasons=explicit.reasons) == explicit
 
 
-@given(snapshots(), questions)
-def test_no_model_becomes_a_tier_where_that_is_off(snapshot: Snapshot, question: dict[str, Any]) -> None:
+@settings(max_examples=250)
+@given(situations())
+def test_no_model_becomes_a_tier_where_that_is_off(situation: Situation) -> None:
+    snapshot, question = situation
     off = [
         ask(snapshot, question | {"pin": True}),
         ask(snapshot, question | {"auto": False}),
@@ -206,27 +222,29 @@ def test_no_model_becomes_a_tier_where_that_is_off(snapshot: Snapshot, question:
             assert (plan.targets, plan.strategy, plan.tier) == (off[0].targets, off[0].strategy, off[0].tier)
 
 
-@given(snapshots(), questions)
-def test_a_model_becomes_only_a_tier_that_begins_with_it(snapshot: Snapshot, question: dict[str, Any]) -> None:
-    plan = ask(snapshot, question)
-    if isinstance(plan, Plan) and plan.reasons.rule == "auto_tier":
-        assert plan.tier is not None
-        tier = snapshot.tiers[plan.tier]
-        assert tier.auto
-        before = list(snapshot.tiers.values())
-        earlier = before[: before.index(tier)]
-        assert not any(each.auto and each.targets[:1] == tier.targets[:1] for each in earlier)
+@given(situations())
+def test_a_target_becomes_the_first_declared_automatic_tier_that_begins_with_it(situation: Situation) -> None:
+    snapshot, question = situation
+    snapshot = snapshot.replace(aliases={}, auto_tiers=True)
+    plan = ask(snapshot, question | {"pin": False, "auto": True})
+    if isinstance(plan, Plan) and plan.reasons.rule in ("auto_tier", "target", "bare_model"):
+        written = ask(snapshot, question | {"pin": True})
+        beginning = plan.targets[0] if plan.tier is None else snapshot.tiers[plan.tier].targets[0]
+        taking = [name for name, tier in snapshot.tiers.items() if tier.auto and tier.targets[:1] == (beginning,)]
+        assert plan.tier == (taking[0] if taking else None)
+        assert isinstance(written, AllTargetsFailed) or (isinstance(written, Plan) and written.targets == (beginning,))
+        assert f"tier:{plan.tier}" not in {each.name for each in plan.reasons.considered}
 
 
-@given(snapshots(), questions)
-def test_the_id_of_a_user_whom_nobody_knows_changes_nothing_but_the_plans_user(
-    snapshot: Snapshot, question: dict[str, Any]
-) -> None:
+@given(situations())
+def test_the_id_of_a_user_whom_nobody_knows_changes_nothing_but_the_plans_user(situation: Situation) -> None:
+    snapshot, question = situation
     eve, zoe = (ask(snapshot, question | {"user_id": user_id}) for user_id in ("eve", "zoe"))
     assert type(eve) is type(zoe)
     if isinstance(eve, Plan) and isinstance(zoe, Plan):
         assert eve.reasons == zoe.reasons
         assert eve.replace(user_id=zoe.user_id) == zoe
+        assert (eve.user_id, zoe.user_id) == ("eve", "zoe") or eve.user_id == zoe.user_id in snapshot.users
 
 
 @given(st.text(), st.text())
