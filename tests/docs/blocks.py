@@ -1,9 +1,14 @@
 """The documents of the project, and what is in them: fenced blocks, tables, links, anchors.
 
 Rules. A block may be marked by an HTML comment on the line before its fence (`<!-- test: ... -->`, which no reader sees):
-`output` (this text is what the block before it prints; `...` stands for anything), `fragment` (a part of a config), `user` (a user
-file), `wrong` (a config whose error is the text block after it), `fails` (a command that exits with an error),
-`skip: reason`. A table may be marked by `<!-- table: name -->`.
+
+    output          this text is what the block before it prints; `...` stands for anything
+    fragment        a part of a config: it is laid over the last whole config of the page
+    wrong, error    a config that is refused, and the words by which it is
+    fails           a command that exits with an error
+    skip: reason    not run
+
+A table may be marked by `<!-- table: name -->`, and is then compared with the code.
 """
 
 from __future__ import annotations

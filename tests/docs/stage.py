@@ -1,8 +1,8 @@
 """Performs a document: its blocks are run in order, as a reader would run them.
 
-Theory. The providers' real addresses stand in the documents and in Podium's table of kinds, and the snippets shall be those that a
-reader copies. So nothing in a snippet is changed; only the last step of a request is: `ToSim`, the transport, sends what is
-addressed to a kind of provider to the simulated provider of its name. That is what a name server would do that was told so.
+Theory. The snippets shall be those that a reader copies, with the providers' real addresses. So nothing in a snippet is
+changed; only the last step of a request is: `ToSim`, the transport, sends what is addressed to a kind of provider to the
+simulated provider of its name, as a name server would that was told so.
 
 Rules.
 - All Python blocks of a document share one namespace and one event loop; `await` is allowed at their top level.
@@ -35,12 +35,11 @@ from typer.testing import CliRunner
 from docs.blocks import ROOT, Block
 from podium import config
 from podium.catalog.providers import kinds
-from podium.cli.main import app
 from podium.engine.transport import AiohttpReply, AiohttpTransport
 from podium.errors import ConfigError
 from podium.sim import Sim
 
-BASE = {"providers": {name: {} for name in ("openai", "anthropic", "openrouter", "groq", "local")}}
+BASE: dict[str, Any] = {"providers": {name: {} for name in ("openai", "anthropic", "openrouter", "groq", "local")}}
 """What a fragment is a part of, where its document has no whole config before it."""
 
 _NOT_RUN = {"sim", "demo"}
@@ -52,12 +51,14 @@ _FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 class ToSim(AiohttpTransport):
     """Takes what is addressed to a kind of provider to the simulated one."""
 
-    sim: Sim
+    def __init__(self, sim: Sim) -> None:
+        super().__init__()
+        self._sim = sim
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> AiohttpReply:
         for name, kind in kinds().items():
             if url.startswith(kind.base_url):
-                return await super().post(self.sim.base_url(name) + url.removeprefix(kind.base_url), headers, body)
+                return await super().post(self._sim.base_url(name) + url.removeprefix(kind.base_url), headers, body)
         assert url.startswith("http://127.0.0.1:"), f"a document asks {url}, which is no provider of the table"
         return await super().post(url, headers, body)
 
@@ -103,7 +104,7 @@ class Stage:
             return
         # The lines keep their numbers in the document, so that a traceback leads there.
         code = compile("\n" * block.line + block.text, block.place, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-        out = io.StringIO()
+        self._printed, out = None, io.StringIO()
         with contextlib.redirect_stdout(out):
             if code.co_flags & inspect.CO_COROUTINE:
                 self._runner.run(eval(code, self._namespace))
@@ -127,14 +128,14 @@ class Stage:
         name = block.file or "podium.yaml"
         if block.mark == "fragment":
             part = yaml.safe_load(block.text)
-            merged = {key: {**value, **part.get(key, {})} for key, value in self._whole.items() if isinstance(value, dict)}
+            merged = {key: {**value, **part.get(key, {})} for key, value in self._whole.items() if hasattr(value, "items")}
             config.compile_config({**self._whole, **part, **merged})
             return
         path = self._write(name, block.text).relative_to(self._folder)
         if block.mark == "wrong":
             self._problems = _problems_of(path)
             return
-        if block.mark == "user" or "experiments" in yaml.safe_load(block.text):
+        if "experiments" in yaml.safe_load(block.text):
             snapshot = config.compile_config(self._whole)
             config.with_user(snapshot, config.load_user("somebody", path, providers=snapshot.providers))
             return
@@ -200,6 +201,8 @@ def _commands(block: Block) -> list[tuple[str, str]]:
 
 def _podium(words: list[str], *, fails: bool) -> str:
     """Run a command of Podium's, or check that it could be run."""
+    from podium.cli.main import app
+
     group: Any = get_command(app)
     name = words[0] if words else ""
     if not name.startswith("-"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,7 @@ def sim() -> Iterator[Sim]:
 
 @pytest.fixture
 def stage(sim: Sim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    monkeypatch.setattr(facade, "AiohttpTransport", ToSim)
-    monkeypatch.setattr(ToSim, "sim", sim)
+    monkeypatch.setattr(facade, "AiohttpTransport", partial(ToSim, sim))
     for name, kind in kinds().items():
         monkeypatch.setenv(kind.key_variables[0], f"sk-documents-{name}-0123456789")
     monkeypatch.setenv("OPENAI_BASE_URL", sim.base_url("openai"))  # for the legacy code of the integration guide

@@ -5,16 +5,16 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
 import podium
 from docs.blocks import DOCUMENTS, ROOT, anchors, blocks, links, prose, quoted, read, table
-from podium import errors
+from podium import config, errors
 from podium.catalog.providers import kinds
 from podium.cli.main import app
 from podium.config.sections import ConfigSection, DefaultsSection, ProviderSection, Section, TierSection, UserSection
@@ -35,7 +35,11 @@ def _below(kind: type[errors.PodiumError]) -> Iterator[type[errors.PodiumError]]
 
 def test_the_table_of_errors_says_what_the_errors_say_of_themselves() -> None:
     rows = {quoted(row[0])[0]: row for row in table("docs/strategies.md", "errors")}
-    of_attempts = {errors.UnrepresentableError, errors.RateLimited, *_below(errors.ProviderError)}
+    of_attempts: set[type[errors.PodiumError]] = {
+        errors.UnrepresentableError,
+        errors.RateLimited,
+        *_below(errors.ProviderError),
+    }
     assert set(rows) == {kind.__name__ for kind in of_attempts}
     for kind in of_attempts:
         facts = [f"`{kind.code}`", "yes" if kind.retryable else "no", "yes" if kind.moves_on else "no"]
@@ -145,7 +149,7 @@ def test_every_file_that_a_page_names_in_the_project_is_there() -> None:
 
 def test_a_block_is_skipped_only_for_a_reason() -> None:
     marks = [block.mark for document in DOCUMENTS for block in blocks(document)]
-    known = {"", "output", "error", "fragment", "user", "wrong", "fails"}
+    known = {"", "output", "error", "fragment", "wrong", "fails"}
     skipped = [mark for mark in marks if mark not in known]
     assert all(re.fullmatch(r"skip: .{10,}", mark) for mark in skipped)
     assert len(skipped) <= 2
@@ -156,5 +160,31 @@ def test_the_documents_speak_of_nothing_outside_the_project() -> None:
         assert not re.search(r"/work/|\.\./shared|127\.0\.0\.1|\bTODO\b", read(document)), document
 
 
-def test_examples_that_documents_name_exist() -> None:
-    assert Path(ROOT / "examples/configs/researchers/john.yaml").read_text("utf-8").startswith("# ")
+def test_the_typescript_config_in_the_readme_is_the_yaml_beside_it() -> None:
+    """An object literal without expressions is YAML, but for the variables."""
+    by_language = {block.language: block.text for block in blocks("README.md") if "roviders:" in block.text}
+    literal = by_language["typescript"].partition("createModels(")[2].removesuffix(")")
+    assert yaml.safe_load(re.sub(r"envi\.(\w+)", r'"${\1}"', literal)) == yaml.safe_load(by_language["yaml"])
+
+
+def test_the_python_configs_of_the_integration_guide_are_the_yaml_beside_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in kinds().values():
+        monkeypatch.setenv(kind.key_variables[0], "sk-documents-0123456789")
+    found = blocks("docs/integration.md")
+    in_python = [block.text for block in found if block.file == "core/orchestrator_instance.py"]
+    in_yaml = [yaml.safe_load(block.text) for block in found if block.file == "podium.yaml"]
+    assert len(in_python) == len(in_yaml) == 2
+    for text, plain in zip(in_python, in_yaml, strict=True):
+        namespace: dict[str, Any] = {}
+        exec(text, namespace)
+        written = namespace["models"].snapshot
+        loaded = config.compile_config(plain)
+        assert (written.tiers, written.default_tier) == (loaded.tiers, loaded.default_tier)
+        for name, provider in loaded.providers.items():
+            assert written.providers[name].replace(key_variable=provider.key_variable) == provider
+
+
+def test_the_guide_and_the_examples_have_the_same_user_file() -> None:
+    text = next(block.text for block in blocks("docs/integration.md") if block.file == "configs/researchers/john.yaml")
+    example = (ROOT / "examples/configs/researchers/john.yaml").read_text("utf-8")
+    assert yaml.safe_load(text) == yaml.safe_load(example)
