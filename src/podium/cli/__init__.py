@@ -1,1 +1,1 @@
-"""TODO room."""
+"""The command line: thin commands over the library, one module a command."""

@@ -1,0 +1,212 @@
+"""`podium run SPEC prompts.jsonl`: many prompts, a few at a time.
+
+Theory. Workers take job after job; each result is written at once. A failed prompt is a result too: the run goes on, and the
+exit code says that something failed. Ctrl-C ends the calls under way (upstream too) and keeps what is done.
+
+Rules. Nothing is sent before the whole file is known to be good. A progress bar is drawn on a terminal's stderr only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from podium.cli import console, words
+from podium.cli.jobs import Job, read_jobs
+from podium.cli.results import Results
+from podium.cli.source import Opened, explaining_source
+from podium.errors import PodiumError, RequestError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from podium.engine.models import Models
+    from podium.types import Result
+
+
+class Tally:
+    """What a batch has come to."""
+
+    def __init__(self) -> None:
+        self.answered = 0
+        self.failed = 0
+        self.tokens = 0
+        self.cost_usd = Decimal(0)
+        self.first_error: str | None = None
+
+    def count(self, result: Result) -> None:
+        """Count an answer."""
+        self.answered += 1
+        self.tokens += sum(words.tokens(result) or (0, 0))
+        self.cost_usd += result.cost_usd or 0
+
+    def count_error(self, job: Job, error: PodiumError) -> None:
+        """Count a failure."""
+        self.failed += 1
+        if self.first_error is None:
+            self.first_error = f"line {job.line}: {error}"
+
+
+def run(
+    opened: Opened,
+    questions: str,
+    *,
+    spec: str | None,
+    call: Mapping[str, Any],
+    ask: Mapping[str, Any],
+    out: str | None,
+    fresh: bool,
+    concurrency: int,
+    whole: bool,
+    quiet: bool,
+) -> int:
+    """Ask all prompts of a file and write their results; return the exit code.
+
+    `whole` puts each result whole into its line. Raises `RequestError`, before anything is sent, for a file that is wrong.
+    """
+    if out is not None and Path(out).exists() and Path(out).samefile(questions):
+        raise RequestError("--out is the file of the prompts itself.", hint="Give another --out.")
+    with explaining_source(opened):
+        jobs = read_jobs(questions, opened.models, spec=spec, call=call, ask=ask)
+    results = Results(out, jobs, fresh=fresh)
+    if not quiet:
+        _say_kept(results, jobs, out)
+    tally, began = Tally(), time.monotonic()
+    try:
+        try:
+            asyncio.run(_work(opened.models, results, tally, concurrency=concurrency, whole=whole, quiet=quiet))
+        finally:
+            results.close()
+    except KeyboardInterrupt:
+        _say_interrupted(len(jobs), len(results.kept) + tally.answered, out)
+        return console.INTERRUPTED
+    if not quiet:
+        _say_end(tally, time.monotonic() - began, out)
+    elif tally.first_error:
+        console.say(f"Error: {console.plural(tally.failed, 'prompt')} failed; the first: {tally.first_error}", "red")
+    return console.FAILED if tally.failed else 0
+
+
+async def _work(models: Models, results: Results, tally: Tally, *, concurrency: int, whole: bool, quiet: bool) -> None:
+    todo = results.todo
+    jobs = iter(todo)
+    with Bar(len(todo), shown=not quiet and console.is_terminal("err")) as bar:
+
+        async def work(mine: Iterator[Job]) -> None:
+            for job in mine:
+                results.add(job, await _answer(models, job, tally, whole=whole))
+                bar.show(tally)
+
+        async with models:
+            workers = [asyncio.create_task(work(jobs)) for _ in range(min(concurrency, len(todo)))]
+            try:
+                if workers:
+                    await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
+            finally:
+                for worker in workers:
+                    worker.cancel()
+                await asyncio.gather(*workers, return_exceptions=True)
+            for worker in workers:
+                if not worker.cancelled():
+                    worker.result()
+
+
+async def _answer(models: Models, job: Job, tally: Tally, *, whole: bool) -> dict[str, Any]:
+    """Ask one prompt; what it fails with is its result."""
+    try:
+        result = await models.generate_text(job.spec, **job.call, **job.ask)
+    except PodiumError as error:
+        tally.count_error(job, error)
+        return {"ok": False, "error": console.error_document(error)}
+    tally.count(result)
+    document: dict[str, Any] = {"ok": True, "text": words.answer_text(result)}
+    if whole:
+        return {**document, "result": result.to_dict()}
+    plain = result.to_dict()
+    document |= {name: plain[name] for name in ("target", "cost_usd", "duration_s", "losses", "request_id")}
+    document |= {
+        "target": str(result.target),
+        "why": words.why(result),
+        "finish_reason": result.finish_reason,
+        "usage": plain["response"]["usage"],
+    }
+    if result.consensus is not None:
+        document["agreement"] = result.consensus.agreement
+        document["quorum_met"] = result.consensus.quorum_met
+    return document
+
+
+# --- what is shown ---------------------------------------------------------------------------------------------------
+
+
+class Bar:
+    """A progress bar on stderr, or nothing."""
+
+    def __init__(self, total: int, *, shown: bool) -> None:
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        if shown and total:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._progress = Progress(
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[words]}"),
+                TimeRemainingColumn(),
+                console=console.console("err"),
+                redirect_stdout=console.is_terminal("out"),
+                transient=True,
+            )
+            self._task = self._progress.add_task("", total=total, words="")
+
+    def show(self, tally: Tally) -> None:
+        """Draw the state of the batch."""
+        if self._progress is not None and self._task is not None:
+            failed = f", {tally.failed:,} failed" if tally.failed else ""
+            done = tally.answered + tally.failed
+            self._progress.update(self._task, completed=done, words=f"{console.plural(tally.tokens, 'token')}{failed}")
+
+    def __enter__(self) -> Bar:
+        if self._progress is not None:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+
+def _say_kept(results: Results, jobs: Sequence[Job], out: str | None) -> None:
+    if results.torn:
+        console.say(f"The last line of {out} was torn off; its prompt is asked again.", "yellow")
+    if results.kept:
+        console.say(f"{len(results.kept):,} of {console.plural(len(jobs), 'prompt')} are answered in {out} and kept.", "dim")
+
+
+def _say_end(tally: Tally, took_s: float, out: str | None) -> None:
+    parts = [f"{console.plural(tally.answered, 'prompt')} answered in {console.seconds(took_s)}"]
+    if tally.tokens:
+        parts.append(console.plural(tally.tokens, "token"))
+    if tally.cost_usd:
+        parts.append(f"${tally.cost_usd:f}")
+    if tally.failed:
+        parts.append(f"{tally.failed:,} failed")
+    console.say(f"{' · '.join(parts)}{f' · results in {out}' if out else ''}", "dim")
+    if tally.first_error:
+        console.say(f"The first that failed, {tally.first_error}", "red")
+        if out:
+            console.say("Run the same command again to try only what failed.", "dim")
+
+
+def _say_interrupted(total: int, done: int, out: str | None) -> None:
+    if out is None:
+        console.say(f"Interrupted: {done:,} of {total:,} prompts were answered. With --out FILE, a later run can go on.")
+        return
+    again = shlex.join(["podium", *sys.argv[1:]])
+    console.say(f"Interrupted: {done:,} of {total:,} prompts are answered, and kept in {out}.\nTo go on: {again}")

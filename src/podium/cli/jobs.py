@@ -1,0 +1,152 @@
+"""A file of prompts: each line becomes a job, or an error that names the line.
+
+Theory. A batch that fails on its thousandth line has spent money on the first 999. So the whole file is read, validated and
+resolved before anything is sent, by the same door that a call goes through.
+
+Rules.
+- A line is a JSON object with `prompt` or `messages`, or a JSON string, which is a prompt. It may set `id`, `spec`, `user`,
+  `experiment`, `pin`, `timeout`, and whatever a call may say; what it sets comes before the options of the command.
+- Blank lines are skipped. An `id` is a text or a whole number and comes once.
+- A job's `key` is a hash of all that decides its answer (not of `id` and `timeout`), so that a result can be recognised.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from podium.cli.source import naming_file
+from podium.errors import PodiumError, RequestError
+from podium.types import Value
+
+if TYPE_CHECKING:
+    from podium.engine.models import Models
+
+CALL = ("spec", "user", "experiment", "pin", "timeout")
+"""What a line may say beside what it asks."""
+
+_WANTED: dict[str, type | tuple[type, ...]] = {
+    "spec": str,
+    "user": str,
+    "experiment": str,
+    "pin": bool,
+    "timeout": (str, int, float),
+    "id": (str, int),
+}
+
+
+class Job(Value, frozen=True, kw_only=True):
+    """One prompt of a file."""
+
+    line: int
+    """Counts from 1."""
+    id: str | int | None = None
+    key: str
+    spec: str | None = None
+    call: dict[str, Any] = {}
+    """`user_id`, `experiment`, `pin`, `timeout`."""
+    ask: dict[str, Any] = {}
+    """What `generate_text` takes."""
+
+
+def read_jobs(path: str, models: Models, *, spec: str | None, call: Mapping[str, Any], ask: Mapping[str, Any]) -> list[Job]:
+    """Read, validate and resolve a file of prompts; `spec`, `call` and `ask` hold where a line says nothing.
+
+    Raises `RequestError` and `SpecError` that name file and line.
+    """
+    jobs: list[Job] = []
+    seen: dict[str | int, int] = {}
+    for number, content in _lines(path):
+        try:
+            job = _read(number, content, spec, call, ask)
+            _prove(job, models)
+        except PodiumError as error:
+            error.message = f"{path}:{number}: {error.message}"
+            raise
+        if job.id is not None and (first := seen.setdefault(job.id, number)) != number:
+            raise RequestError(
+                f"{path}:{number}: the id {job.id!r} is on line {first} too.",
+                param="id",
+                hint="Ids tell results apart; change one.",
+            )
+        jobs.append(job)
+    if not jobs:
+        raise RequestError(f"{path} holds no prompts.", hint='Write one JSON object a line: {"prompt": "..."}.')
+    return jobs
+
+
+def _lines(path: str) -> Iterator[tuple[int, bytes]]:
+    with naming_file(path, "The file of prompts"), open(path, "rb") as file:
+        for number, content in enumerate(file, 1):
+            stripped = content.removeprefix(b"\xef\xbb\xbf").strip()
+            if stripped:
+                yield number, stripped
+
+
+def _read(number: int, content: bytes, spec: str | None, call: Mapping[str, Any], ask: Mapping[str, Any]) -> Job:
+    try:
+        plain = msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RequestError(f"this is not JSON: {error}.", hint='Each line is one JSON object: {"prompt": "..."}.') from None
+    if isinstance(plain, str):
+        plain = {"prompt": plain}
+    if not isinstance(plain, dict):
+        raise RequestError(f"this is {_kind(plain)}, not an object.", hint='Each line is one JSON object: {"prompt": "..."}.')
+    if "user_id" in plain:
+        plain.setdefault("user", plain.pop("user_id"))
+    for name, kind in _WANTED.items():
+        value = plain.get(name)
+        if value is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
+            raise RequestError(f"`{name}` is {_kind(value)}.", param=name, hint=_HINTS.get(name, "Give text."))
+    own = {name: plain.pop(name, None) for name in ("id", *CALL)}
+    _refuse_unknown(plain)
+    full = {**ask, **{name: value for name, value in plain.items() if value is not None}}
+    named = {
+        "user_id": call["user_id"] if own["user"] is None else own["user"],
+        "experiment": call["experiment"] if own["experiment"] is None else own["experiment"],
+        "pin": call["pin"] if own["pin"] is None else own["pin"],
+    }
+    asked = spec if own["spec"] is None else own["spec"]
+    key = _fingerprint([asked, named, full])
+    timeout = call["timeout"] if own["timeout"] is None else own["timeout"]
+    return Job(line=number, id=own["id"], key=key, spec=asked, call={**named, "timeout": timeout}, ask=full)
+
+
+_HINTS = {"pin": "Give true or false.", "timeout": 'Give "30s", or milliseconds.', "id": "Give text or a whole number."}
+
+
+def _refuse_unknown(plain: Mapping[str, Any]) -> None:
+    from podium.engine.text import Ask
+
+    known = {*Ask.__annotations__, *CALL, "id"}
+    for name in plain:
+        if name not in known:
+            near = "spec" if name == "model" else next(iter(difflib.get_close_matches(name, known, 1)), None)
+            hint = f"Did you mean `{near}`?" if near else "Lines have prompt or messages, and id, spec, user, system, ..."
+            raise RequestError(f"there is no field `{name[:60]}`.", param=name, hint=hint)
+
+
+def _prove(job: Job, models: Models) -> None:
+    """Do all that a call does before it sends."""
+    from podium.engine.text import load_request
+
+    load_request(job.spec or "", job.ask, stream=False)
+    call = {name: value for name, value in job.call.items() if name != "timeout"}
+    models.explain(job.spec, **call)
+    if job.call["timeout"] is not None:
+        from podium import config
+
+        config.load_duration(job.call["timeout"], "timeout")
+
+
+def _fingerprint(parts: Any) -> str:
+    return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:16]
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
+    return names.get(type(value), "null")

@@ -1,0 +1,86 @@
+"""The command line's entry: the commands, the options before them, and what errors become.
+
+Theory. Commands are thin: they read their options, call the library, and show what it gives. What the library raises on
+purpose ends here as a message and an exit code; what it does not is a defect, and told as one.
+
+Rules. Nothing heavy is imported before a command runs: `podium --help` needs neither the client nor the config's models.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import podium
+from podium.cli import check, console, demo, explain, init, providers, run, sim
+from podium.cli.options import ConfigOption
+from podium.errors import PodiumError
+
+
+class Commands(TyperGroup):
+    """The group of all commands, where errors become messages and exit codes."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except PodiumError as error:
+            console.show_error(error)
+            raise typer.Exit(console.exit_code(error)) from None
+        except KeyboardInterrupt:
+            console.say("Interrupted.")
+            raise typer.Exit(console.INTERRUPTED) from None
+
+
+app = typer.Typer(
+    name="podium",
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+    help="""One call to the right model of the right provider, by a strategy, with its reasons.
+
+New here? [bold]podium demo[/bold] shows it at work: no key and no network needed. [bold]podium init[/bold] writes a config to
+begin with.""",
+    epilog="Exit codes: 0 done, 1 the request failed, 2 wrong usage or config, 130 interrupted.",
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        console.write_out(f"podium {podium.__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _before(
+    context: typer.Context,
+    config: ConfigOption = None,
+    version: Annotated[
+        bool, typer.Option("--version", "-V", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    context.obj = config
+
+
+app.command("run")(run.run)
+app.command("explain")(explain.explain)
+app.command("check")(check.check)
+app.command("providers")(providers.providers)
+app.command("init")(init.init)
+app.command("sim")(sim.sim)
+app.command("demo")(demo.demo)
+
+
+def main() -> None:
+    """Run the command line with the process's arguments, and exit."""
+    sys.excepthook = console.report_defect
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a letter is no reason to fail
+    typer.main.get_command(app)(prog_name="podium")

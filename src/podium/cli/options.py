@@ -1,0 +1,53 @@
+"""Options that several commands share, each written once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from podium.cli import complete
+
+ConfigOption = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="PATH",
+        help="Config file. Default: $PODIUM_CONFIG, else ./podium.yaml, else the keys in the environment.",
+        show_default=False,
+    ),
+]
+SpecArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="SPEC",
+        help="What to ask: provider/model, tier:NAME, user:NAME:EXPERIMENT, an alias, or a model's name. "
+        'Left out (or ""): the default of the user or of the config.',
+        autocompletion=complete.specs,
+        show_default=False,
+    ),
+]
+UserOption = Annotated[
+    str | None,
+    typer.Option("--user", "-u", metavar="ID", help="Who asks.", autocompletion=complete.users, show_default=False),
+]
+ExperimentOption = Annotated[
+    str | None,
+    typer.Option(
+        "--experiment",
+        "-e",
+        metavar="NAME",
+        help="The user's experiment, where SPEC names none.",
+        autocompletion=complete.experiments,
+        show_default=False,
+    ),
+]
+PinOption = Annotated[bool, typer.Option("--pin", help="Take a model's name as written: no automatic tier.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Write one JSON document on stdout.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")]
+
+
+def config_of(context: typer.Context, given: str | None) -> str | None:
+    """Return the config that was named, after the command or before it."""
+    return given or (context.obj if isinstance(context.obj, str) else None)

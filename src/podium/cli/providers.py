@@ -1,0 +1,82 @@
+"""`podium providers`: who can be asked, and what keeps the others from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from podium.cli import console
+from podium.cli.options import ConfigOption, JsonOption, config_of
+from podium.cli.source import open_models
+
+if TYPE_CHECKING:
+    from podium.routing.snapshot import Provider
+
+
+def providers(context: typer.Context, json: JsonOption = False, config: ConfigOption = None) -> None:
+    """List the providers: address, key (masked), and whether each can be asked.
+
+    Without a podium.yaml, these are the providers whose key is in the environment, and local.
+
+    [bold]Examples[/bold]
+
+      podium providers
+
+      podium providers --json
+    """
+    with console.errors_as_json(json):
+        opened = open_models(config_of(context, config))
+    snapshot = opened.models.snapshot
+    if json:
+        rows = [_row(name, provider, opened.models.get_provider_config(name)) for name, provider in snapshot.providers.items()]
+        console.write_json({"config": str(opened.path) if opened.path else None, "providers": rows})
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for title in ("name", "kind", "base_url", "enabled", "key", "usable"):
+        table.add_column(title, overflow="fold")
+    for name, provider in snapshot.providers.items():
+        usable = Text("yes", style="green") if provider.unusable is None else Text(provider.unusable, style="yellow")
+        enabled = Text("yes") if provider.enabled else Text("no", style="yellow")
+        table.add_row(name, provider.kind, provider.base_url, enabled, _key(provider), usable)
+    terminal = console.console("out")
+    if snapshot.providers:
+        terminal.print(table)
+    else:
+        terminal.print("No providers.")
+    console.say(f"From {opened.origin}.", "dim")
+    if opened.path is None:
+        _say_missing(set(snapshot.providers))
+
+
+def _key(provider: Provider) -> str:
+    if provider.api_key is not None:
+        return f"{provider.api_key.mask()} ({provider.key_variable})" if provider.key_variable else provider.api_key.mask()
+    if provider.auth == "none" or provider.unusable is None:
+        return "not needed"
+    return f"{provider.key_variable} is not set" if provider.key_variable else "missing"
+
+
+def _row(name: str, provider: Provider, masked: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **masked,
+        "name": name,
+        "kind": provider.kind,
+        "base_url": provider.base_url,
+        "enabled": provider.enabled,
+        "key": provider.api_key.mask() if provider.api_key is not None else None,
+        "key_variable": provider.key_variable,
+        "usable": provider.unusable is None,
+        "why_not": provider.unusable,
+    }
+
+
+def _say_missing(known: set[str]) -> None:
+    from podium.catalog.providers import kinds
+
+    variables = [kind.key_variables[0] for name, kind in kinds().items() if name not in known and kind.key_required]
+    if variables:
+        console.say(f"More with a key in {', '.join(variables)}; `podium init` writes a config.", "dim")

@@ -1,0 +1,175 @@
+"""The results of a batch: one line a prompt, in order, in a file that a later run can go on with.
+
+Theory. Answers cost money, so a result is written to the file as soon as it is there, whatever its place; when the run ends, by
+itself or by Ctrl-C, the file is put in the order of the prompts. A run that begins with such a file keeps the good answers,
+recognised by their job's key (and id), and asks only for the rest.
+
+Rules.
+- A line that failed is asked again. A last line that was torn off (the machine went down as it was written) is dropped and
+  its prompt asked again. Anything else that is no result, or answers none of the prompts, is an error: a file is
+  never overwritten with less than it held.
+- The file is replaced whole (write beside it, then rename), and only where its content changes.
+- Where the results go to a pipe, they are written in order, each as soon as those before it are there.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from podium.cli.console import plural
+from podium.cli.jobs import Job
+from podium.cli.source import naming_file
+from podium.errors import RequestError
+
+_WHAT = "The file of results"
+_HINT = "Give another --out, or --fresh to replace it."
+
+
+class Results:
+    """Where the results of a batch go: a file, in which earlier answers are kept, or stdout.
+
+    Raises `RequestError` for a file that is no file of results, or of other prompts.
+    """
+
+    def __init__(self, path: str | None, jobs: Sequence[Job], *, fresh: bool = False) -> None:
+        self._jobs = jobs
+        self._file: IO[bytes] | None = None
+        self._path = Path(path) if path is not None and _is_regular(path) else None
+        self._lines: dict[int, bytes] = {}
+        """By the line of the prompt."""
+        self._next = 0
+        self._in_order = True
+        self.kept: frozenset[int] = frozenset()
+        """Lines of the prompts that were answered before."""
+        self.torn = False
+        """Whether the file's last line was torn off."""
+        if self._path is None:
+            if path is not None:
+                with naming_file(path, _WHAT):
+                    self._file = Path(path).open("wb")  # noqa: SIM115  # open until close()
+            return
+        if not fresh and self._path.exists():
+            self._keep_earlier(self._path)
+        with naming_file(self._path, _WHAT):
+            self._replace(self._path)
+            self._file = self._path.open("ab")
+
+    @property
+    def todo(self) -> list[Job]:
+        """The jobs that are to be asked."""
+        return [job for job in self._jobs if job.line not in self.kept]
+
+    def add(self, job: Job, document: dict[str, Any]) -> None:
+        """Take a result."""
+        line = _encode(job, document)
+        self._lines[job.line] = line
+        if self._path is None:
+            self._write_ready()
+            return
+        self._in_order = self._in_order and self._jobs[len(self._lines) - 1] is job
+        with naming_file(self._path, _WHAT):
+            assert self._file is not None
+            self._file.write(line)
+            self._file.flush()
+
+    def close(self) -> None:
+        """Put the file in order and close it."""
+        if self._file is not None:
+            self._file.close()
+        if self._path is not None and not self._in_order:
+            with naming_file(self._path, _WHAT):
+                self._replace(self._path)
+
+    def _write_ready(self) -> None:
+        """Write, to a pipe, the results before which none is missing."""
+        while self._next < len(self._jobs) and (line := self._lines.pop(self._jobs[self._next].line, None)) is not None:
+            self._next += 1
+            if self._file is not None:
+                self._file.write(line)
+                self._file.flush()
+            else:
+                sys.stdout.write(line.decode())
+                sys.stdout.flush()
+
+    # --- the file -------------------------------------------------------------------------------------------------------
+
+    def _replace(self, path: Path) -> None:
+        """Make the file hold the known results in the order of their prompts."""
+        content = b"".join(self._lines[job.line] for job in self._jobs if job.line in self._lines)
+        self._in_order = list(self._lines) == [job.line for job in self._jobs[: len(self._lines)]]
+        if path.exists() and path.read_bytes() == content:
+            return
+        beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            with beside.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            if path.exists():
+                beside.chmod(stat.S_IMODE(path.stat().st_mode))
+            beside.replace(path.resolve())
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def _keep_earlier(self, path: Path) -> None:
+        with naming_file(path, _WHAT):
+            content = path.read_bytes()
+        waiting: dict[tuple[Any, Any], deque[Job]] = {}
+        for job in self._jobs:
+            waiting.setdefault((job.id, job.key), deque()).append(job)
+        strangers: list[int] = []
+        found: dict[int, bytes] = {}
+        lines = content.splitlines(keepends=True)
+        for number, line in enumerate(lines, 1):
+            result = _decode(line)
+            if result is None:
+                if number < len(lines) or (line.endswith(b"\n") and line.strip()):
+                    raise RequestError(f"{path}:{number}: this is no result of `podium run`.", hint=_HINT)
+                self.torn = bool(line.strip())
+            elif result["ok"]:
+                jobs = waiting.get((result.get("id"), result["key"]))
+                if not jobs:
+                    strangers.append(number)
+                    continue
+                job = jobs.popleft()
+                found[job.line] = _encode(job, result)
+        if strangers:
+            raise RequestError(
+                f"{path} holds {plural(len(strangers), 'answer')}, the first on line {strangers[0]}, to none of these prompts "
+                "as they are asked now: the prompts, the spec or the settings differ.",
+                hint=_HINT,
+            )
+        self._lines = {job.line: found[job.line] for job in self._jobs if job.line in found}
+        self.kept = frozenset(found)
+
+
+def _is_regular(path: str) -> bool:
+    """Whether a path is, or would be, a plain file: not a pipe or a device."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return True
+
+
+def _encode(job: Job, document: dict[str, Any]) -> bytes:
+    head: dict[str, Any] = {"line": job.line} | ({} if job.id is None else {"id": job.id})
+    rest = {name: value for name, value in document.items() if name not in ("line", "id", "key")}
+    return msgspec.json.encode({**head, **rest, "key": job.key}) + b"\n"
+
+
+def _decode(line: bytes) -> dict[str, Any] | None:
+    """Read a line of results; None where it is none."""
+    try:
+        plain = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    whole = isinstance(plain, dict) and isinstance(plain.get("ok"), bool) and isinstance(plain.get("key"), str)
+    return plain if whole else None

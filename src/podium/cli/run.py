@@ -1,0 +1,376 @@
+"""`podium run`: ask one question, or a file of them.
+
+Theory. One command serves a person who wants to read along, a script that wants the text, and a program that wants everything:
+a terminal gets the text as it comes and a line about who answered; a pipe gets the text alone; `--json` gives the result whole.
+A JSONL file is the same, many times: see `podium.cli.batch`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from podium.cli import console
+from podium.cli.options import (
+    ConfigOption,
+    ExperimentOption,
+    JsonOption,
+    PinOption,
+    QuietOption,
+    SpecArgument,
+    UserOption,
+    config_of,
+)
+from podium.cli.source import Opened, explaining_source, open_models, read_text
+from podium.errors import RequestError
+
+if TYPE_CHECKING:
+    from podium.engine.stream import TextStream
+    from podium.types import Reasons, Result
+
+_QUESTIONS = (".jsonl", ".ndjson")
+_ASKING = "The request"
+_MANY = "Many prompts (JSONL)"
+
+
+def run(
+    context: typer.Context,
+    spec: SpecArgument = None,
+    prompt: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PROMPT",
+            help="The prompt; @FILE reads it from a file, - from stdin. A .jsonl file is many prompts. Left out: stdin.",
+            show_default=False,
+        ),
+    ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "--file", "-f", metavar="PATH", help="Read the prompt from a file, or many from a .jsonl file.", show_default=False
+        ),
+    ] = None,
+    user: UserOption = None,
+    experiment: ExperimentOption = None,
+    pin: PinOption = False,
+    system: Annotated[
+        str | None,
+        typer.Option(
+            "--system",
+            "-s",
+            metavar="TEXT",
+            help="Instructions for the model; @FILE reads them from a file.",
+            rich_help_panel=_ASKING,
+        ),
+    ] = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option("--max-tokens", metavar="N", min=1, help="The most tokens the answer may have.", rich_help_panel=_ASKING),
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option("--temperature", "-t", metavar="T", min=0, help="0 is steady, higher is freer.", rich_help_panel=_ASKING),
+    ] = None,
+    thinking: Annotated[
+        str | None,
+        typer.Option(
+            "--thinking",
+            metavar="HOW",
+            help="How much to reason first: low, medium, high, or a number of tokens.",
+            rich_help_panel=_ASKING,
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            metavar="FORM",
+            help="The answer's form: json, or @schema.json for a JSON Schema.",
+            rich_help_panel=_ASKING,
+        ),
+    ] = None,
+    timeout: Annotated[
+        str | None,
+        typer.Option(
+            "--timeout", metavar="TIME", help="For the whole request: 30s, 800ms, or milliseconds.", rich_help_panel=_ASKING
+        ),
+    ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="Fail where a model cannot honour a setting, rather than say so.", rich_help_panel=_ASKING
+        ),
+    ] = False,
+    why: Annotated[bool, typer.Option("--why", "-w", help="Say on stderr why these targets are asked.")] = False,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="PATH",
+            help="Write the results to this file; run again to go on where it stopped.",
+            rich_help_panel=_MANY,
+        ),
+    ] = None,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", metavar="N", min=1, max=1000, help="Prompts asked at once.", rich_help_panel=_MANY)
+    ] = 8,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Answer everything again, and replace what --out holds.", rich_help_panel=_MANY)
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Ask a model, a tier or an experiment.
+
+    A terminal shows the answer as it comes; a pipe gets only its text.
+
+    [bold]Examples[/bold]
+
+      podium run openai/gpt-4o-mini "What is the capital of Mongolia?"
+
+      podium run tier:fast @question.txt --system "Answer in one sentence."
+
+      git diff | podium run tier:high --system "Review this diff."
+
+      podium run user:jane:local_first "Hello" --json
+
+      podium run tier:fast prompts.jsonl --out answers.jsonl
+    """
+    questions = _questions_file(prompt, file)
+    with console.errors_as_json(json and questions is None):
+        ask = _load_ask(
+            system=_text_or_file(system, "The system prompt"),
+            max_tokens=max_tokens,
+            temperature=temperature,
+            thinking=_thinking(thinking),
+            output=_output(output),
+            strict=strict or None,
+        )
+        call = {"user_id": user, "experiment": experiment, "pin": pin, "timeout": _timeout(timeout)}
+        if questions is None:
+            if out is not None or fresh:
+                raise RequestError(
+                    "--out and --fresh are for many prompts.",
+                    hint="Name a .jsonl file, or redirect: `podium run ... > answer.txt`.",
+                )
+            ask["prompt"] = _prompt(prompt, file)
+        opened = open_models(config_of(context, config))
+        if questions is None:
+            _ask_once(opened, spec or None, call, ask, why=why, as_json=json, quiet=quiet)
+            return
+    from podium.cli import batch
+
+    code = batch.run(
+        opened,
+        questions,
+        spec=spec or None,
+        call=call,
+        ask=ask,
+        out=out,
+        fresh=fresh,
+        concurrency=concurrency,
+        whole=json,
+        quiet=quiet,
+    )
+    raise typer.Exit(code)
+
+
+# --- what was asked --------------------------------------------------------------------------------------------------
+
+
+def _load_ask(**settings: Any) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def _questions_file(prompt: str | None, file: str | None) -> str | None:
+    """The JSONL file that was named, if one was."""
+    if prompt is not None and file is not None:
+        raise RequestError("There are two prompts: an argument, and --file.", param="prompt", hint="Give one of them.")
+    if file is not None:
+        return file if file.endswith(_QUESTIONS) else None
+    if prompt is None:
+        return None
+    name = prompt.removeprefix("@")
+    if name.endswith(_QUESTIONS) and (prompt.startswith("@") or len(prompt.split()) == 1 or Path(prompt).is_file()):
+        return name
+    return None
+
+
+def _prompt(prompt: str | None, file: str | None) -> str:
+    if file is not None:
+        text, origin = read_text(file, "The prompt's file"), file
+    elif prompt is not None and prompt.startswith("@") and len(prompt) > 1:
+        text, origin = read_text(prompt[1:], "The prompt's file"), prompt[1:]
+    elif prompt in (None, "-"):
+        if prompt is None and console.is_terminal("in"):
+            raise RequestError(
+                "There is no prompt.",
+                param="prompt",
+                hint='Give one (`podium run SPEC "What ...?"`), a file (`@question.txt`), or pipe it in.',
+            )
+        text, origin = _read_stdin(), "stdin"
+    else:
+        text, origin = prompt or "", "the argument"
+    if not text.strip():
+        raise RequestError(f"The prompt from {origin} is empty.", param="prompt", hint="Write something to ask.")
+    return text
+
+
+def _read_stdin() -> str:
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError:
+        raise RequestError("Stdin is not UTF-8 text.", hint="Convert it first, with `iconv` for instance.") from None
+
+
+def _text_or_file(value: str | None, what: str) -> str | None:
+    return read_text(value[1:], f"{what}'s file") if value and value.startswith("@") and len(value) > 1 else value
+
+
+def _thinking(value: str | None) -> str | int | None:
+    return int(value) if value is not None and value.isascii() and value.isdigit() else value
+
+
+def _timeout(value: str | None) -> float | str | None:
+    """Digits alone are milliseconds, as in the config."""
+    if value is not None and value.isascii() and value.isdigit():
+        return float(value)
+    return value
+
+
+def _output(value: str | None) -> Any:
+    if value is None or value in ("json", "text"):
+        return value
+    if not value.startswith("@"):
+        raise RequestError(
+            f"--output is {value!r}.", param="output", hint="Use json, or @schema.json for a JSON Schema in a file."
+        )
+    import json
+
+    text = read_text(value[1:], "The schema's file")
+    try:
+        schema = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise RequestError(
+            f"The schema's file {value[1:]}, line {error.lineno}, is not JSON: {error.msg}.", hint="Repair it."
+        ) from None
+    if not isinstance(schema, dict):
+        raise RequestError(f"The schema's file {value[1:]} holds no JSON object.", hint="A JSON Schema is an object.")
+    return schema
+
+
+# --- one question ----------------------------------------------------------------------------------------------------
+
+
+def _ask_once(
+    opened: Opened, spec: str | None, call: dict[str, Any], ask: dict[str, Any], *, why: bool, as_json: bool, quiet: bool
+) -> None:
+    with explaining_source(opened):
+        reads_along = console.is_terminal("out") and not as_json
+        work = _stream if reads_along else _generate
+        result = asyncio.run(work(opened, spec, call, ask, why=why, quiet=quiet))
+    from podium.cli import words
+
+    if as_json:
+        console.write_json({"text": words.answer_text(result), **result.to_dict()})
+    elif not console.is_terminal("out"):
+        text = words.answer_text(result)
+        console.write_out(text if text.endswith("\n") else text + "\n")
+    if not quiet:
+        _show_end(result)
+
+
+async def _generate(
+    opened: Opened, spec: str | None, call: dict[str, Any], ask: dict[str, Any], *, why: bool, quiet: bool
+) -> Result:
+    async with opened.models as models:
+        reasons = models.explain(spec, user_id=call["user_id"], experiment=call["experiment"], pin=call["pin"])
+        if why:
+            _show_reasons(reasons)
+        with Waiting(reasons, quiet=quiet):
+            return await models.generate_text(spec, **call, **ask)
+
+
+async def _stream(
+    opened: Opened, spec: str | None, call: dict[str, Any], ask: dict[str, Any], *, why: bool, quiet: bool
+) -> Result:
+    async with opened.models as models, models.stream_text(spec, **call, **ask) as stream:
+        if why:
+            _show_reasons(stream.reasons)
+        return await _read_along(stream, quiet=quiet)
+
+
+async def _read_along(stream: TextStream, *, quiet: bool) -> Result:
+    """Show the answer as it comes: thoughts dim, text plain."""
+    from podium.types import PartDelta, PartStart, Reasoning, Refusal, Text
+
+    terminal = console.console("out")
+    kinds: dict[int, type] = {}
+    last = ""
+    with Waiting(stream.reasons, quiet=quiet) as waiting:
+        try:
+            async for event in stream:
+                match event:
+                    case PartStart(choice=0, index=index, part=Text(text=text) | Refusal(text=text) | Reasoning(text=text)):
+                        kinds[index] = type(event.part)
+                        piece = f"\n\n{text}" if last and kinds.get(index - 1) is Reasoning else text
+                    case PartDelta(choice=0, index=index, text=text) if index in kinds:
+                        piece = text
+                    case _:
+                        continue
+                if not piece:
+                    continue
+                waiting.stop()
+                style = "dim" if kinds[index] is Reasoning else ""
+                terminal.print(console.clean(piece), end="", style=style, soft_wrap=True)
+                last = piece
+        finally:
+            waiting.stop()
+            if last and not last.endswith("\n"):
+                console.write_out("\n")
+    return await stream.result()
+
+
+class Waiting:
+    """A line on a terminal's stderr while nothing has come yet."""
+
+    def __init__(self, reasons: Reasons, *, quiet: bool) -> None:
+        self._status: Any = None
+        if not quiet and console.is_terminal("err"):
+            targets = ", ".join(map(str, reasons.targets[:3])) + (", ..." if len(reasons.targets) > 3 else "")
+            verb = {"race": "racing", "consensus": "polling"}.get(reasons.strategy, "asking")
+            self._status = console.console("err").status(console.clean(f"{verb} {targets}"))
+
+    def stop(self) -> None:
+        """Take the line away."""
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+    def __enter__(self) -> Waiting:
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+
+def _show_reasons(reasons: Reasons) -> None:
+    console.say(str(reasons), "dim")
+
+
+def _show_end(result: Result) -> None:
+    """Say on a terminal who answered and why; say everywhere what could not be honoured."""
+    from podium.cli import words
+
+    for loss in result.losses:
+        console.say(f"Not honoured by {loss.target or result.target}: {loss.setting}: {loss.reason}", "yellow")
+    if console.is_terminal("err"):
+        console.say(words.summary(result), "dim")
