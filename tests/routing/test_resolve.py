@@ -267,8 +267,10 @@ def test_a_disabled_owner_gives_way_to_the_only_one_that_serves_it() -> None:
 def test_a_name_does_not_move_to_another_account_because_a_key_is_missing() -> None:
     keyless = provider("openai", owns=OPENAI.owns, key=False)
     eu = provider("openai-eu", "openai", owns=OPENAI.owns)
-    with pytest.raises(AllTargetsFailed, match="OPENAI_API_KEY is not set"):
-        resolve(Snapshot(providers=by_name(keyless, eu)), "gpt-4o")
+    asia = provider("openai-asia", "openai", owns=OPENAI.owns, key=False)
+    with pytest.raises(AllTargetsFailed, match="cannot be asked: it has no key; OPENAI_API_KEY is not set") as caught:
+        resolve(Snapshot(providers=by_name(keyless, eu, asia)), "gpt-4o")
+    assert caught.value.hint == "Set OPENAI_API_KEY for provider `openai` or write `openai-eu/gpt-4o`."
 
 
 def test_a_model_of_disabled_providers_alone_still_becomes_its_tier() -> None:
@@ -280,7 +282,7 @@ def test_a_model_of_disabled_providers_alone_still_becomes_its_tier() -> None:
 
 def test_a_model_of_disabled_providers_alone_fails_by_its_target() -> None:
     off = provider("openai", owns=OPENAI.owns, enabled=False)
-    with pytest.raises(AllTargetsFailed, match=r"`openai/gpt-5` \(it is disabled\)") as caught:
+    with pytest.raises(AllTargetsFailed, match=r"but model `openai/gpt-5` cannot be asked: it is disabled\.") as caught:
         resolve(Snapshot(providers=by_name(off)), "gpt-5")
     assert caught.value.hint == "Enable provider `openai` (`enabled: true`)."
 
@@ -564,7 +566,7 @@ def test_only_a_plan_with_no_target_left_is_an_error_and_it_lists_every_reason_a
 
 
 def test_a_model_of_a_provider_that_cannot_be_asked_fails_in_the_same_way() -> None:
-    with pytest.raises(AllTargetsFailed, match=r"`local/llama3\.3:70b` \(it is disabled\)") as caught:
+    with pytest.raises(AllTargetsFailed, match=r"but model `local/llama3\.3:70b` cannot be asked: it is disabled\.") as caught:
         resolve(SNAPSHOT, "local/llama3.3:70b")
     assert caught.value.skipped == (Considered(name="local/llama3.3:70b", why="it is disabled"),)
 

@@ -4,8 +4,8 @@ Theory. Aliases are followed, the spec is read, and its names are looked up. Eac
 the spec could have meant; these words end in the plan's reasons. Whether the targets can be asked is not looked at here.
 
 Rules.
-- Aliases win over tiers, tiers over model names. An alias may point at an alias; its text is looked up before it is read, so an
-  alias also wins over `provider/model`, and over a tier that is written `tier:name` if the alias is called just so.
+- Aliases win over tiers, tiers over model names. A text is looked up among the aliases before it is read, so an alias may bear
+  any name that callers write, `openai/gpt-4` too, and may point at another alias.
 - `provider/model` whose first part is no provider is looked up like a bare name: model names may hold slashes.
 - `experiment=` counts where no spec is given or the spec is `user:id`; an alias of `user:id` is such a spec. Otherwise the
   spec wins.

@@ -162,13 +162,21 @@ class Resolver:
         way = "".join(f" {step}" for step in trail.steps)
         if not skipped:
             return AllTargetsFailed(f"{asked}, but {goal.title} has no models.{way}", hint="Give it models in the config.")
-        each = "; ".join(f"{quote(one.name)} ({one.why})" for one in skipped)
-        remedies = " or ".join(dict.fromkeys(self._remedy(target.provider) for target in goal.targets))
-        return AllTargetsFailed(
-            f"{asked}, but no target of {goal.title} can be asked: {each}.{way}",
-            skipped=skipped,
-            hint=f"{remedies[0].upper()}{remedies[1:]}.",
-        )
+        remedies = list(dict.fromkeys(self._remedy(target.provider) for target in goal.targets))
+        if goal.tier is None and goal.experiment is None:
+            happened = f"{goal.title} cannot be asked: {skipped[0].why}"
+            remedies += [f"write {quote(name)}" for name in self._elsewhere(goal.targets[0].model, trail)]
+        else:
+            each = "; ".join(f"{quote(one.name)} ({one.why})" for one in skipped)
+            happened = f"no target of {goal.title} can be asked: {each}"
+        hint = f"{' or '.join(remedies)}."
+        return AllTargetsFailed(f"{asked}, but {happened}.{way}", skipped=skipped, hint=hint[0].upper() + hint[1:])
+
+    def _elsewhere(self, model: str, trail: Trail) -> list[str]:
+        """The same model at providers that can be asked, among what was considered."""
+        considered = {each.name for each in trail.considered}
+        usable = (f"{name}/{model}" for name in self.snapshot.providers if name not in self._unusable)
+        return [name for name in usable if name in considered]
 
     def _remedy(self, name: str) -> str:
         """What to do so that a provider can be asked."""
@@ -178,6 +186,5 @@ class Resolver:
         if not provider.enabled:
             return f"enable provider {quote(name)} (`enabled: true`)"
         if provider.api_key is None and provider.auth != "none":
-            variable = f"set {provider.key_variable}" if provider.key_variable else "set its `api_key`"
-            return f"{variable} for provider {quote(name)}"
+            return f"set {provider.key_variable or 'an `api_key`'} for provider {quote(name)}"
         return f"repair provider {quote(name)}"
