@@ -1,0 +1,283 @@
+"""The assistant's message in OpenAI Chat, as it stands in an answer and in the history of a request.
+
+Theory. One message is many fields, read into one sequence of parts and written back from it: reasoning, content, refusal,
+images, audio, tool calls. What no part holds stays in `rest`, which belongs to the message (in a request) or to the choice's
+end (in an answer).
+
+Rules.
+- `$fields` on a `Reasoning` names the fields that its text was in; without any note of this dialect it is foreign.
+- Fragments of `reasoning_details` from a stream are kept as they came (`$details`) and joined when they are written again.
+- Foreign `extra` (a signature of Anthropic's, a thought of Gemini's) goes to a Chat client inside a `reasoning_details` item of
+  the format `podium`, whose `data` is JSON; the item is found again when the client sends it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from podium.types import Extra, Media, Opaque, Part, Reasoning, Refusal, ToolCall
+from podium.wire.documents import Malformed, dump_json, kind_of, load_json, want_dict, want_list, want_str
+from podium.wire.openai_chat_parts import (
+    FOREIGN_FORMAT,
+    NAME,
+    REASONING_FIELDS,
+    dump_content,
+    dump_media,
+    dump_tool_call,
+    kept,
+    load_content,
+    load_content_part,
+    load_tool_call,
+    noted,
+    spoken,
+)
+
+_READ = frozenset(
+    {"role", "content", "refusal", "tool_calls", "function_call", "audio", "images", "reasoning_details", *REASONING_FIELDS}
+)
+
+
+def load_message_parts(
+    message: dict[str, Any], path: str, *, answered: bool, made_id: Callable[[int], str]
+) -> tuple[list[Part], dict[str, Any]]:
+    """Read an assistant's message into its parts and the rest, which no part holds.
+
+    `made_id` gives the n-th tool call its id where it has none. Raises `Malformed`.
+    """
+    parts: list[Part] = []
+    rest = {key: value for key, value in message.items() if key not in _READ}
+    _load_reasoning(message, path, parts, rest)
+    if "content" in message:
+        load_content(message["content"], f"{path}.content", parts, rest, tags=answered and not parts)
+    else:
+        rest["$content"] = "absent"
+    if "refusal" in message:
+        refusal = message["refusal"]
+        if isinstance(refusal, str) and refusal:
+            parts.append(Refusal(text=refusal))
+        elif refusal is None or refusal == "":
+            rest["refusal"] = refusal
+        else:
+            raise Malformed(f"{path}.refusal", f"is {kind_of(refusal)}, not a string")
+    if images := _list(message, "images", path, rest):
+        for at, image in enumerate(images):
+            part = load_content_part(image, f"{path}.images[{at}]")
+            parts.append(part.replace(extra=kept({**noted(part.extra), "$images": True})))
+    if "audio" in message:
+        if isinstance(audio := message["audio"], dict) and audio:
+            parts.append(_load_audio(audio))
+        else:
+            rest["audio"] = audio
+    for at, call in enumerate(_list(message, "tool_calls", path, rest)):
+        parts.append(load_tool_call(call, f"{path}.tool_calls[{at}]", answered=answered, made_id=made_id(at)))
+    if "function_call" in message:
+        if (legacy := message["function_call"]) is None:
+            rest["function_call"] = None
+        else:
+            parts.append(_load_function_call(legacy, f"{path}.function_call", made_id(0)))
+    return parts, rest
+
+
+def _list(message: dict[str, Any], key: str, path: str, rest: dict[str, Any]) -> list[Any]:
+    """Return a list field; one that is null or empty goes to the rest."""
+    if key not in message:
+        return []
+    value = message[key]
+    if value is None or value == []:
+        rest[key] = value
+        return []
+    return want_list(value, f"{path}.{key}")
+
+
+def _load_function_call(call: Any, path: str, made_id: str) -> ToolCall:
+    call = want_dict(call, path)
+    own = {key: value for key, value in call.items() if key not in ("name", "arguments")}
+    arguments = call.get("arguments", "")
+    return ToolCall(
+        id=made_id,
+        name=want_str(call.get("name"), f"{path}.name"),
+        arguments=want_str(arguments, f"{path}.arguments"),
+        extra={NAME: {**own, "$legacy": True}},
+    )
+
+
+def _load_audio(audio: dict[str, Any]) -> Media:
+    """Read a spoken answer, or its mention by id in the history."""
+    own = dict(audio)
+    data = own.pop("data", None)
+    if isinstance(data, str):
+        return Media(kind="audio", data=data, extra={NAME: {"$audio": own}})
+    if "data" in audio:
+        own["data"] = data
+    return Media(kind="audio", data="", extra={NAME: {"$audio": own, "$mention": True}})
+
+
+# --- Reasoning -------------------------------------------------------------------------------------------------------
+
+
+def _load_reasoning(message: dict[str, Any], path: str, parts: list[Part], rest: dict[str, Any]) -> None:
+    fields: list[str] = []
+    text = ""
+    for field in REASONING_FIELDS:
+        value = message.get(field)
+        if isinstance(value, str) and value and (not fields or value == text):
+            fields.append(field)
+            text = value
+        elif field in message:
+            rest[field] = value
+    details: list[Any] = []
+    foreign: list[Part] = []
+    extra: Extra = {}
+    if given := _list(message, "reasoning_details", path, rest):
+        for item in given:
+            found = load_foreign(item)
+            if isinstance(found, Opaque):
+                foreign.append(found)
+            elif found is None:
+                details.append(item)
+            else:
+                extra |= found
+    if fields or details or extra:
+        own: dict[str, Any] = {"$fields": fields}
+        if details:
+            own["reasoning_details"] = details
+        parts.append(Reasoning(text=text if fields else details_text(details), extra={**extra, NAME: own}))
+    parts.extend(foreign)
+
+
+def details_text(details: Sequence[Any]) -> str:
+    """Return the text that `reasoning_details` say themselves, for an answer that says it nowhere else."""
+    texts = (each.get("text") or each.get("summary") for each in details if isinstance(each, dict))
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def load_foreign(item: Any) -> Extra | Opaque | None:
+    """Take another dialect's `extra`, or its opaque part, out of an item of the format `podium`; None where it is none."""
+    if not isinstance(item, dict) or item.get("format") != FOREIGN_FORMAT or not isinstance(item.get("data"), str):
+        return None
+    try:
+        data = load_json(item["data"].encode())
+    except Malformed:
+        return None
+    try:
+        if isinstance(data, dict) and "opaque" in data:
+            return msgspec.convert(data["opaque"], Opaque)
+        return msgspec.convert(data, Extra)
+    except msgspec.ValidationError:
+        return None
+
+
+def dump_foreign(part: Reasoning | Opaque) -> list[dict[str, Any]]:
+    """Put what another dialect needs to take this part back into an item of the format `podium`, if there is anything."""
+    if isinstance(part, Opaque):
+        data: Any = {"opaque": part}
+    else:
+        data = {dialect: members for dialect, members in part.extra.items() if dialect != NAME and members}
+        if not data:
+            return []
+    return [{"type": "reasoning.encrypted", "format": FOREIGN_FORMAT, "data": dump_json(data).decode()}]
+
+
+def merge_details(fragments: list[Any]) -> list[Any]:
+    """Join the fragments of `reasoning_details` that came in a stream: those that follow each other with one type and index.
+
+    Texts grow; other members are taken from the latest fragment that says them
+    (https://openrouter.ai/docs/use-cases/reasoning-tokens#streaming).
+    """
+    merged: list[Any] = []
+    for fragment in fragments:
+        last = merged[-1] if merged else None
+        same = (
+            isinstance(fragment, dict)
+            and isinstance(last, dict)
+            and last.get("type") == fragment.get("type") != "reasoning.encrypted"
+            and last.get("index") == fragment.get("index")
+        )
+        if not same:
+            merged.append(dict(fragment) if isinstance(fragment, dict) else fragment)
+            continue
+        for key, value in fragment.items():
+            if key in ("text", "summary") and isinstance(last.get(key), str) and isinstance(value, str):
+                last[key] += value
+            elif value not in (None, "") or key not in last:
+                last[key] = value
+    return merged
+
+
+def _dump_reasoning(part: Reasoning, dumped: dict[str, Any], *, answered: bool) -> None:
+    own = noted(part.extra)
+    for field in own.get("$fields", ("reasoning_content",)) if part.text else ():
+        dumped[field] = dumped.get(field, "") + part.text
+    details = own.get("reasoning_details") or merge_details(own.get("$details", []))
+    if answered:
+        details = details + dump_foreign(part)
+        if not details and not own and part.text:
+            details = [{"type": "reasoning.text", "text": part.text}]
+    if details:
+        dumped["reasoning_details"] = dumped.get("reasoning_details", []) + details
+
+
+# --- Writing ---------------------------------------------------------------------------------------------------------
+
+
+def dump_message_parts(
+    parts: Sequence[Part], rest: dict[str, Any], path: str, *, answered: bool, identity: Callable[[str], str]
+) -> dict[str, Any]:
+    """Write an assistant's message from its parts and the rest that `load_message_parts` gave.
+
+    `identity` turns a call's id into the one that is written. In an answer foreign parts travel in `reasoning_details`; in a
+    request they must have been taken out before. Raises `UnrepresentableError`.
+    """
+    content: list[Part] = []
+    dumped: dict[str, Any] = {"role": "assistant"}
+    after: dict[str, Any] = {}
+    for at, part in enumerate(parts):
+        own = noted(part.extra)
+        match part:
+            case ToolCall() if "$legacy" in own:
+                after["function_call"] = {**spoken(part.extra), "name": part.name, "arguments": part.arguments}
+            case ToolCall():
+                after.setdefault("tool_calls", []).append(dump_tool_call(part, identity(part.id), answered=answered))
+            case Opaque() if "$call" in own:
+                after.setdefault("tool_calls", []).append(part.data)
+            case Opaque() if answered and part.dialect != NAME:
+                dumped["reasoning_details"] = dumped.get("reasoning_details", []) + dump_foreign(part)
+            case Reasoning() if "$tags" not in own and "$thinking" not in own:
+                _dump_reasoning(part, dumped, answered=answered)
+            case Refusal() if "$content" not in own:
+                dumped["refusal"] = dumped.get("refusal", "") + part.text
+            case Media() if "$audio" in own:
+                after["audio"] = _dump_audio(part, own, answered=answered)
+            case Media() | Opaque() if "$images" in own or (isinstance(part, Media) and part.kind == "image" and answered):
+                image = part.data if isinstance(part, Opaque) else dump_media(part, f"{path}.parts[{at}]")
+                after.setdefault("images", []).append(image)
+            case _:
+                content.append(part)
+    if content or rest.get("$content") != "absent":
+        dumped["content"] = dump_content(content, rest, f"{path}.content", join=True)
+    for key, value in rest.items():
+        if not key.startswith("$") and key not in dumped:
+            dumped[key] = value
+    return dumped | after
+
+
+def _dump_audio(part: Media, own: dict[str, Any], *, answered: bool) -> dict[str, Any]:
+    said = own["$audio"]
+    if isinstance(said, list):  # the fragments of a stream
+        said = merge_audio(said)
+    if answered and "$mention" not in own:
+        return said if "data" in said else {**said, "data": part.data}
+    return {"id": said["id"]} if "$mention" not in own and "id" in said else said
+
+
+def merge_audio(fragments: list[dict[str, Any]]) -> dict[str, Any]:
+    """Join the fragments of a spoken answer: `data` and `transcript` grow, other members are taken from the latest."""
+    merged: dict[str, Any] = {}
+    for fragment in fragments:
+        for key, value in fragment.items():
+            grows = key in ("data", "transcript") and isinstance(value, str) and isinstance(merged.get(key), str)
+            merged[key] = merged[key] + value if grows else value
+    return merged

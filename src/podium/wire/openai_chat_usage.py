@@ -1,0 +1,143 @@
+"""Token counts and ends of OpenAI Chat answers, to Podium's words and back.
+
+Theory. OpenAI's counts overlap: `prompt_tokens` includes what was read from and written to a cache and audio, and
+`completion_tokens` includes reasoning and audio. Podium's counts are disjoint, so the parts are subtracted. The provider's own
+object is kept whole beside them and written again where it still says the same.
+
+Rules.
+- xAI leaves reasoning out of `completion_tokens`; it shows in `total_tokens`, which is then larger than prompt and completion
+  together by just the reasoning tokens (https://docs.x.ai/docs/guides/reasoning).
+- Cached tokens are in `prompt_tokens_details.cached_tokens`, in `prompt_cache_hit_tokens` (DeepSeek) or in `cached_tokens`
+  (Together, Moonshot).
+- A part that is larger than its whole is cut to it; a count that is no number counts as 0 and stays in `extra`.
+- OpenRouter's `cost` is in USD; xAI's `cost_in_usd_ticks` counts 10^-10 USD.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from podium.types import FinishReason, Usage
+from podium.wire.documents import want_dict
+from podium.wire.openai_chat_parts import NAME
+
+REASONS: dict[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "content_filter": "content_filter",
+    "function_call": "tool_calls",
+    # words of compatible servers and of vendors behind them
+    "eos": "stop",
+    "eos_token": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "STOP": "stop",
+    "max_tokens": "length",
+    "MAX_TOKENS": "length",
+    "model_length": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+    "safety": "content_filter",
+    "SAFETY": "content_filter",
+}
+"""What the words in `finish_reason` mean."""
+
+_ENUM = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
+
+
+def load_reason(word: str | None, *, called: bool) -> tuple[FinishReason, str | None]:
+    """Return (reason, the provider's word where it differs). `called` says whether the answer calls tools.
+
+    An answer that calls tools and says `stop` (a forced call at OpenAI, Gemini's compatible endpoint) ends for its tool calls.
+    """
+    if word is None:
+        return ("tool_calls" if called else "other"), None
+    reason = REASONS.get(word, "other")
+    if called and reason == "stop":
+        reason = "tool_calls"
+    return reason, None if reason == word else word
+
+
+def dump_reason(reason: FinishReason, raw: str | None) -> str:
+    """Return OpenAI's word for an end: never one outside its enumeration."""
+    if raw in _ENUM:
+        return raw
+    return reason if reason in _ENUM else "stop"
+
+
+def _count(document: dict[str, Any], *keys: str) -> int:
+    for key in keys:
+        value = document.get(key)
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1 << 53:
+            return int(value)
+    return 0
+
+
+def _details(document: dict[str, Any], key: str) -> dict[str, Any]:
+    value = document.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def load_usage(document: Any, path: str = "usage") -> Usage:
+    """Read a `usage` object into disjoint counts.
+
+    Raises `Malformed` where it is no object.
+    """
+    document = want_dict(document, path)
+    prompt, completion = _count(document, "prompt_tokens"), _count(document, "completion_tokens")
+    inside, outside = _details(document, "prompt_tokens_details"), _details(document, "completion_tokens_details")
+    left = prompt
+    cached = min(_count(inside, "cached_tokens") or _count(document, "prompt_cache_hit_tokens", "cached_tokens"), left)
+    left -= cached
+    written = min(_count(inside, "cache_write_tokens"), left)
+    left -= written
+    heard = min(_count(inside, "audio_tokens"), left)
+    reasoning = _count(outside, "reasoning_tokens") or _count(document, "reasoning_tokens")
+    if reasoning and _count(document, "total_tokens") == prompt + completion + reasoning:
+        rest = completion
+    else:
+        reasoning = min(reasoning, completion)
+        rest = completion - reasoning
+    spoken = min(_count(outside, "audio_tokens"), rest)
+    return Usage(
+        input=left - heard,
+        output=rest - spoken,
+        cache_read=cached,
+        cache_write=written,
+        reasoning=reasoning,
+        input_audio=heard,
+        output_audio=spoken,
+        reported_cost_usd=_cost(document) if "cost" in document or "cost_in_usd_ticks" in document else None,
+        extra={NAME: document},
+    )
+
+
+def _cost(document: dict[str, Any]) -> Decimal | None:
+    cost, ticks = document.get("cost"), document.get("cost_in_usd_ticks")
+    if isinstance(cost, int | float) and not isinstance(cost, bool):
+        return Decimal(str(cost))
+    if isinstance(ticks, int) and not isinstance(ticks, bool):
+        return Decimal(ticks).scaleb(-10)
+    return None
+
+
+def dump_usage(usage: Usage) -> dict[str, Any]:
+    """Write counts as OpenAI does; the provider's own object where it says the same."""
+    document = usage.extra.get(NAME)
+    if document and load_usage(document) == usage:
+        return document
+    inside = {"cached_tokens": usage.cache_read, "audio_tokens": usage.input_audio}
+    if written := usage.cache_write + usage.cache_write_1h:
+        inside["cache_write_tokens"] = written
+    dumped: dict[str, Any] = {
+        "prompt_tokens": usage.total_input,
+        "completion_tokens": usage.total_output,
+        "total_tokens": usage.total,
+        "prompt_tokens_details": inside,
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning, "audio_tokens": usage.output_audio},
+    }
+    if usage.reported_cost_usd is not None:
+        dumped["cost"] = float(usage.reported_cost_usd)
+    return dumped
