@@ -76,50 +76,66 @@ _ID = re.compile(r"msg_[A-Za-z0-9_-]+")
 # --- Counts ----------------------------------------------------------------------------------------------------------
 
 
-def _count(raw: Any, key: str) -> int:
-    value = raw.get(key) if type(raw) is dict else None
+def _count(raw: dict[str, Any], key: str) -> int:
+    value = raw.get(key, 0)
     return value if type(value) is int and value > 0 else 0
+
+
+_NOTHING: dict[str, Any] = {}
+
+
+def _object(raw: dict[str, Any], key: str) -> dict[str, Any]:
+    value = raw.get(key)
+    return value if type(value) is dict else _NOTHING
 
 
 def load_usage(raw: Any) -> Usage | None:
     """Read `usage` into disjoint counts; None where there is none."""
     if type(raw) is not dict:
         return None
-    written, hour = _count(raw, "cache_creation_input_tokens"), _count(raw.get("cache_creation"), "ephemeral_1h_input_tokens")
-    written = max(written, hour + _count(raw.get("cache_creation"), "ephemeral_5m_input_tokens"))
+    lifetimes = _object(raw, "cache_creation")
+    hour = _count(lifetimes, "ephemeral_1h_input_tokens")
+    written = max(_count(raw, "cache_creation_input_tokens"), hour + _count(lifetimes, "ephemeral_5m_input_tokens"))
     output = _count(raw, "output_tokens")
-    thought = min(output, _count(raw.get("output_tokens_details"), "thinking_tokens"))
-    usage = Usage(
-        input=_count(raw, "input_tokens"),
+    thought = min(output, _count(_object(raw, "output_tokens_details"), "thinking_tokens"))
+    fresh, read = _count(raw, "input_tokens"), _count(raw, "cache_read_input_tokens")
+    kept = difference(raw, _counts(fresh, read, written - hour, hour, output, thought))
+    return Usage(
+        input=fresh,
         output=output - thought,
-        cache_read=_count(raw, "cache_read_input_tokens"),
+        cache_read=read,
         cache_write=written - hour,
         cache_write_1h=hour,
         reasoning=thought,
+        extra=own(kept),
     )
-    return usage.replace(extra=own(difference(raw, _counts(usage))))
 
 
-def _counts(usage: Usage) -> dict[str, Any]:
+def _counts(fresh: int, read: int, minutes: int, hour: int, output: int, thought: int) -> dict[str, Any]:
     said: dict[str, Any] = {
-        "input_tokens": usage.input + usage.input_audio,
-        "cache_creation_input_tokens": usage.cache_write + usage.cache_write_1h,
-        "cache_read_input_tokens": usage.cache_read,
-        "cache_creation": {
-            "ephemeral_5m_input_tokens": usage.cache_write,
-            "ephemeral_1h_input_tokens": usage.cache_write_1h,
-        },
-        "output_tokens": usage.total_output,
+        "input_tokens": fresh,
+        "cache_creation_input_tokens": minutes + hour,
+        "cache_read_input_tokens": read,
+        "cache_creation": {"ephemeral_5m_input_tokens": minutes, "ephemeral_1h_input_tokens": hour},
+        "output_tokens": output,
     }
-    if usage.reasoning:
-        said["output_tokens_details"] = {"thinking_tokens": usage.reasoning}
+    if thought:
+        said["output_tokens_details"] = {"thinking_tokens": thought}
     return said
 
 
 def dump_usage(usage: Usage | None) -> dict[str, Any]:
     """Write `usage`, complete."""
     usage = usage or Usage()
-    return overlay(_counts(usage), usage.extra.get(NAME))
+    said = _counts(
+        usage.input + usage.input_audio,
+        usage.cache_read,
+        usage.cache_write,
+        usage.cache_write_1h,
+        usage.total_output,
+        usage.reasoning,
+    )
+    return overlay(said, usage.extra.get(NAME))
 
 
 # --- Ends ------------------------------------------------------------------------------------------------------------
@@ -127,55 +143,57 @@ def dump_usage(usage: Usage | None) -> dict[str, Any]:
 
 def load_finish(raw: dict[str, Any]) -> Finish:
     """Read how an answer ended from `stop_reason` and what stands beside it (a message, or a message_delta's `delta`)."""
-    reason, sequence = raw.get("stop_reason"), raw.get("stop_sequence")
-    finish = Finish(
-        reason=STOP_REASONS.get(reason, "other") if type(reason) is str else "other",
-        raw=reason if type(reason) is str else None,
-        stop_sequence=sequence if type(sequence) is str else None,
-    )
-    return finish.replace(extra=own(difference(raw, _said_of_finish(finish))))
+    word, sequence = raw.get("stop_reason"), raw.get("stop_sequence")
+    word, sequence = word if type(word) is str else None, sequence if type(sequence) is str else None
+    reason = STOP_REASONS.get(word, "other")
+    kept = difference(raw, {"stop_reason": _stop_reason(reason, word, sequence), "stop_sequence": sequence})
+    return Finish(reason=reason, raw=word, stop_sequence=sequence, extra=own(kept))
 
 
-def _said_of_finish(finish: Finish) -> dict[str, Any]:
-    if finish.raw is not None and STOP_REASONS.get(finish.raw) == finish.reason:
-        reason = finish.raw
-    elif finish.stop_sequence is not None and finish.reason == "stop":
-        reason = "stop_sequence"
-    else:
-        reason = _RAW.get(finish.reason, "end_turn")
-    return {"stop_reason": reason, "stop_sequence": finish.stop_sequence}
+def _stop_reason(reason: FinishReason, word: str | None, sequence: str | None) -> str:
+    """Return Anthropic's word for an end: the provider's own where it is Anthropic's and means the same."""
+    if word is not None and STOP_REASONS.get(word) == reason:
+        return word
+    if sequence is not None and reason == "stop":
+        return "stop_sequence"
+    return _RAW.get(reason, "end_turn")
 
 
 def dump_finish(finish: Finish) -> dict[str, Any]:
     """Write `stop_reason`, `stop_sequence` and what stood beside them."""
-    return overlay(_said_of_finish(finish), finish.extra.get(NAME))
+    said = {
+        "stop_reason": _stop_reason(finish.reason, finish.raw, finish.stop_sequence),
+        "stop_sequence": finish.stop_sequence,
+    }
+    return overlay(said, finish.extra.get(NAME))
 
 
 # --- Beginnings ------------------------------------------------------------------------------------------------------
 
 
-def load_started(raw: dict[str, Any], begun: dict[str, Any]) -> Started:
+def load_started(raw: dict[str, Any], begun: dict[str, Any], notes: dict[str, Any] | None = None) -> Started:
     """Read a message's envelope; `begun` has the fields that say nothing as long as they have these values."""
-    message_id, model = raw.get("id"), raw.get("model")
-    started = Started(id=message_id if type(message_id) is str else "", model=model if type(model) is str else "")
-    return started.replace(extra=own(difference(raw, {**_said_of_start(started), **begun})))
+    name, model = raw.get("id"), raw.get("model")
+    name, model = name if type(name) is str else "", model if type(model) is str else ""
+    kept = difference(raw, {"id": _wire_id(name, model, None), "model": model, **_COMPLETE, **begun})
+    if notes:
+        kept |= notes
+    return Started(id=name, model=model, extra=own(kept))
 
 
-def _said_of_start(started: Started | Response) -> dict[str, Any]:
-    return {"id": _wire_id(started), "model": started.model, **_COMPLETE}
-
-
-def _wire_id(started: Started | Response) -> str:
-    if _ID.fullmatch(started.id):
-        return started.id
-    if not started.id:
-        return "msg_" + hashlib.sha256(f"{started.model}\n{started.created_at}".encode("utf-8", "replace")).hexdigest()[:24]
-    return "msg_" + re.sub(r"[^A-Za-z0-9_-]", "_", started.id)
+def _wire_id(name: str, model: str, created_at: float | None) -> str:
+    """Return an answer's id as Anthropic writes them; one that has none gets one that follows from what is known of it."""
+    if _ID.fullmatch(name):
+        return name
+    if not name:
+        return "msg_" + hashlib.sha256(f"{model}\n{created_at}".encode("utf-8", "replace")).hexdigest()[:24]
+    return "msg_" + re.sub(r"[^A-Za-z0-9_-]", "_", name)
 
 
 def dump_started(started: Started | Response) -> dict[str, Any]:
     """Write a message's envelope."""
-    return overlay(_said_of_start(started), started.extra.get(NAME))
+    said = {"id": _wire_id(started.id, started.model, started.created_at), "model": started.model, **_COMPLETE}
+    return overlay(said, started.extra.get(NAME))
 
 
 # --- Whole answers ---------------------------------------------------------------------------------------------------

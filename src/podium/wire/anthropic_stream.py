@@ -153,13 +153,10 @@ class Reader:
         if type(usage) is dict:
             self._usage = dict(usage)
             begun["usage"] = usage
-        started = load_started(message, begun)
-        kept = dict(started.extra.get(NAME, {}))
-        if type(usage) is dict:
-            kept["$usage"] = usage
+        notes: dict[str, Any] = {"$usage": usage} if type(usage) is dict else {}
         if len(event) > 2:
-            kept["$event"] = _rest(event, "message")
-        events.append(started.replace(extra=own(kept)))
+            notes["$event"] = _rest(event, "message")
+        events.append(load_started(message, begun, notes))
 
     def _block_start(self, event: dict[str, Any], events: list[Event]) -> None:
         if self._start is None:
