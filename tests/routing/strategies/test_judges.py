@@ -15,7 +15,7 @@ from podium.errors import ConfigError
 from podium.routing.strategies.canonical import dump_canonical, dump_number
 from podium.routing.strategies.judges import NoVote, Rules, compile_pattern, load_document, normalise, read, same
 from podium.routing.strategies.schemas import find_fault
-from podium.routing.strategies.tally import cluster, entropy_agreement
+from podium.routing.strategies.tally import cluster
 from podium.types import Choice, Finish, FinishReason, Part, Refusal, Response, Text, ToolCall
 
 
@@ -319,13 +319,3 @@ def test_a_keyword_that_is_not_known_or_malformed_turns_nothing_away() -> None:
     assert (
         find_fault({"a": 1}, {"minProperties": 5, "required": "a", "properties": None, "enum": 3, "$ref": "http://x/y"}) is None
     )
-
-
-# --- clusters --------------------------------------------------------------------------------------------------------
-
-
-def test_entropy_agreement_is_one_for_unanimity_zero_for_none_and_zero_for_fewer_than_two() -> None:
-    assert entropy_agreement([(0, 1, 2)]) == 1.0
-    assert entropy_agreement([(0,), (1,), (2,)]) == pytest.approx(0.0)
-    assert entropy_agreement([(0,)]) == entropy_agreement([]) == 0.0
-    assert entropy_agreement([(0, 1), (2,)]) == pytest.approx(0.42062, abs=1e-5)

@@ -35,7 +35,8 @@ from podium.types import Considered, Reasons, Target
 from routing.strategies.virtual import Act, Launched, World, answer, play
 
 TARGETS = tuple(Target(provider=name, model="m") for name in "abcd")
-TEXTS = ["yes", "no", "maybe", '{"a": 1}', '{"a":1.0}', '{"a": 2}', "[1]", "", " "]
+NUMBERS = ['{"a": 1}', '{"a":1.0}', '{"a": 2}', '{"a": 3}', '{"a": 4}']
+TEXTS = ["yes", "no", "maybe", *NUMBERS, "[1]", "", " "]
 FIELDS: dict[str, float] = {"a": 1.0}
 
 moving = st.sampled_from([AuthFailed, ContextTooLong, Overloaded, Unreachable, ProtocolBroken]).map(lambda kind: kind("no"))
@@ -308,7 +309,7 @@ def test_stopping_early_changes_neither_the_winner_nor_its_quorum(
 
 @given(
     strategy=consensus.map(lambda each: each.replace(escalate_to=None)),
-    texts=st.lists(st.sampled_from(TEXTS), min_size=1, max_size=6),
+    texts=st.lists(st.sampled_from(TEXTS), min_size=1, max_size=6) | st.lists(st.sampled_from(NUMBERS), min_size=3, max_size=6),
     data=st.data(),
 )
 @settings(max_examples=400, deadline=None)

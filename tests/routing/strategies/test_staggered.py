@@ -19,7 +19,7 @@ from podium.errors import (
     TimedOut,
     Unreachable,
 )
-from podium.routing.strategies.machine import Cancel, Commit, Done, Errored, FirstContent, Launch, View, Woke
+from podium.routing.strategies.machine import Cancel, Commit, Done, Errored, FirstContent, Launch, View, Wake, Woke
 from podium.routing.strategies.staggered import Mode, Staggered
 from podium.types import Target
 from routing.strategies.virtual import YES, Act, Script, World, play
@@ -106,6 +106,18 @@ def test_a_retry_that_could_not_begin_in_time_keeps_the_error_and_its_retry_afte
     assert error_of(world) is error
     assert error.retry_after_s == 30.0
     assert world.now == pytest.approx(0.2)
+
+
+def test_a_retry_waits_for_a_target_that_another_request_was_told_to_leave_alone() -> None:
+    world = World(Staggered((A,), "first"), draw=lambda: 1.0)
+    world.begin()
+    world.send(Errored(1, Overloaded("busy")))
+    assert world.wakes == {1: 0.5}
+    world.now, world.not_before[A] = 0.5, 4.0
+    assert world.send(Woke(1)) == [Wake(id=2, at=4.0)]
+    world.now = 4.0
+    assert world.send(Woke(2)) == [Launch(attempt=2, target=A)]
+    assert world.violations == []
 
 
 def test_an_attempt_that_a_limit_rejected_is_retried_like_any_other() -> None:
