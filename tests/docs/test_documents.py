@@ -27,11 +27,14 @@ def sim() -> Iterator[Sim]:
 @pytest.fixture
 def stage(sim: Sim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     monkeypatch.setattr(facade, "AiohttpTransport", partial(ToSim, sim))
-    for name, kind in kinds().items():
-        monkeypatch.setenv(kind.key_variables[0], f"sk-documents-{name}-0123456789")
+    for kind in kinds().values():
+        for variable in kind.key_variables:
+            monkeypatch.delenv(variable, raising=False)
+        if kind.key_required:
+            monkeypatch.setenv(kind.key_variables[0], "sk-documents-0123456789")
     monkeypatch.setenv("OPENAI_BASE_URL", sim.base_url("openai"))  # for the legacy code of the integration guide
     monkeypatch.delenv("PODIUM_CONFIG", raising=False)
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)

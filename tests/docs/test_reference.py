@@ -20,6 +20,7 @@ from podium.cli.main import app
 from podium.config.sections import ConfigSection, DefaultsSection, ProviderSection, Section, TierSection, UserSection
 from podium.engine.attempt import REASONING_FIRST_CONTENT_S, Patience
 from podium.engine.models import DEFAULT_TIMEOUT_S
+from podium.engine.slots import QUEUE_SIZE, QUEUE_WAIT_S
 from podium.engine.text import Ask
 from podium.engine.transport import CONNECT_TIMEOUT_S
 from podium.routing.snapshot import Strategy
@@ -113,6 +114,10 @@ def test_the_timeouts_and_defaults_on_the_page_of_strategies_are_those_of_the_co
         f"| `on_insufficient` | `{Strategy().on_insufficient}` |",
     ):
         assert row in text
+
+
+def test_the_queue_of_a_provider_is_as_long_as_the_page_of_the_config_says() -> None:
+    assert f"up to {QUEUE_SIZE} more wait, for {QUEUE_WAIT_S:g} s at most" in read("docs/config.md")
 
 
 def test_every_public_name_is_in_the_documents() -> None:
