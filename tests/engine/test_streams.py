@@ -30,7 +30,8 @@ async def test_nothing_is_sent_before_a_stream_is_read(make: Make, sim: Sim) -> 
     assert sim.stats.requests == 0
 
 
-async def test_a_stream_can_be_read_once(make: Make) -> None:
+async def test_a_stream_can_be_read_once(make: Make, sim: Sim) -> None:
+    sim.set("gpt-4o", tokens_per_s=50.0)
     stream = make().stream_text("openai/gpt-4o", prompt=STORY)
     async for _ in stream.text:
         break

@@ -164,7 +164,7 @@ class Call:
                 raise
             self._fail(self._timeout, endpoint, sent)
         except TimeoutError:
-            self._fail(_timed_out(self.target, "whole answer", self._patience.whole_s or 0.0, "timeout"), endpoint, sent)
+            self._fail(_timed_out(self.target, "whole answer", self._patience.whole_s or 0.0, "timed_out"), endpoint, sent)
         except PodiumError as error:
             self._fail(error, endpoint, sent)
         except Exception as error:  # noqa: BLE001  a defect of Podium's own: it reaches the caller whole, never a log only
@@ -309,14 +309,18 @@ class Call:
         if request.thinking is not None and request.thinking.effort != "none":
             first_content_s = max(first_content_s, REASONING_FIRST_CONTENT_S)
         self._content_due = now + first_content_s
-        self._timer = self._loop.call_at(min(self._due, self._content_due), self._look)
+        self._look_again(now, min(self._due, self._content_due))
+
+    def _look_again(self, now: float, due: float) -> None:
+        # The next event may set a nearer due than today's, so the timer never sleeps longer than a stall may last.
+        self._timer = self._loop.call_at(min(due, now + self._patience.stall_s), self._look)
 
     def _look(self) -> None:
         now = self._loop.time()
         waits_for_content = self._first_content_at is None
         due = min(self._due, self._content_due) if waits_for_content else self._due
         if due > now:
-            self._timer = self._loop.call_at(due, self._look)
+            self._look_again(now, due)
             return
         if waits_for_content and self._content_due <= now:
             what, after_s, code = "first content", self._content_due - self._launched_at, "first_content_timeout"

@@ -156,7 +156,7 @@ class Staggered:
         return self._go_on(view)
 
     def _moves_on(self, error: PodiumError) -> bool:
-        return error.moves_on if self._fallback_on is None else error.code in self._fallback_on
+        return error.moves_on if self._fallback_on is None else bool({error.code, type(error).code} & set(self._fallback_on))
 
     def _go_on(self, view: View) -> list[Action]:
         """Launch what may start now; where nothing runs then, wait for what may start in time, else end."""
