@@ -1,4 +1,4 @@
-"""Every recording of OpenAI Chat and what is compatible with it is read whole, however it is split, and can be written again."""
+"""Every recording of OpenAI Chat and its kin is read whole, however it is split, and can be written again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from leaves import read_stream, unaccounted, unaccounted_in_stream
 from podium.errors import ProviderError
-from podium.types import Failed, Finished, Request, Started, fold, unfold
+from podium.types import Failed, Finished, Message, Request, Started, fold, unfold
 from podium.wire.openai_chat import CODEC
 from recordings import Recording, each_recording
 
@@ -22,7 +22,10 @@ PROVIDERS = (
 
 def is_chat(recording: Recording) -> bool:
     return recording.provider in PROVIDERS and not (
-        "/responses" in recording.url or "responses" in recording.id or recording.method == "GET" or "models-list" in recording.id
+        "/responses" in recording.url
+        or "responses" in recording.id
+        or recording.method == "GET"
+        or "models-list" in recording.id
     )
 
 
@@ -71,8 +74,6 @@ def test_an_answer_is_written_again_as_it_was(recording: Recording) -> None:
 def test_an_answer_goes_back_as_history_and_is_read_the_same(recording: Recording) -> None:
     assert recording.response is not None
     answer = fold(CODEC.load_response(recording.response))
-    from podium.types import Message
-
     request = Request(model="m", messages=(Message(role="assistant", parts=answer.parts),))
     written = json.loads(CODEC.dump_request(request).body)["messages"][0]
     original = json.loads(recording.response)["choices"][0]["message"]
@@ -163,7 +164,9 @@ def test_a_streams_fold_is_an_answer_that_can_be_written(recording: Recording) -
 
 @with_error
 def test_an_error_of_any_provider_is_read(recording: Recording) -> None:
-    error = CODEC.load_error(recording.status, {key.lower(): value for key, value in recording.headers.items()}, recording.response or b"")
+    error = CODEC.load_error(
+        recording.status, {key.lower(): value for key, value in recording.headers.items()}, recording.response or b""
+    )
     assert isinstance(error, ProviderError)
     assert error.upstream_status == recording.status
     assert error.code == EXPECTED.get(recording.id, error.code)

@@ -275,7 +275,8 @@ def failure(
 # --- When to come back -----------------------------------------------------------------------------------------------
 
 _IN_WORDS = re.compile(
-    r"(?i)(?:try again|retry) (?:in|after) ((?:\d+(?:\.\d+)?\s*(?:ms|milliseconds?|h|m(?:in)?(?:utes?)?|s(?:ec(?:onds?)?)?)?\s*)+)"
+    r"(?i)(?:try again|retry) (?:in|after) "
+    r"((?:\d+(?:\.\d+)?\s*(?:ms|milliseconds?|h(?:ours?)?|m(?:in)?(?:utes?)?|s(?:ec(?:onds?)?)?)\b\s*)+)"
 )
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
 _UNITS = {"ms": 0.001, "mil": 0.001, "h": 3600.0, "m": 60.0, "min": 60.0}

@@ -190,13 +190,12 @@ def merge_details(fragments: list[Any]) -> list[Any]:
     merged: list[Any] = []
     for fragment in fragments:
         last = merged[-1] if merged else None
-        same = (
-            isinstance(fragment, dict)
-            and isinstance(last, dict)
-            and last.get("type") == fragment.get("type") != "reasoning.encrypted"
-            and last.get("index") == fragment.get("index")
-        )
-        if not same:
+        if (
+            not isinstance(fragment, dict)
+            or not isinstance(last, dict)
+            or not last.get("type") == fragment.get("type") != "reasoning.encrypted"
+            or last.get("index") != fragment.get("index")
+        ):
             merged.append(dict(fragment) if isinstance(fragment, dict) else fragment)
             continue
         for key, value in fragment.items():

@@ -5,8 +5,6 @@ begins the next. Tool calls are the hard case, since their fragments may lack an
 while the parts of one choice must not overlap.
 
 Rules.
-- A fragment belongs to the call of its index; without an index to the call of its id, else to the latest call. A fragment
-  with another id and a name is another call, whatever its index says.
 - A call ends when another begins and its arguments are a whole JSON object. Until then the other call waits, and its
   fragments with it. A call without a name waits for its name.
 - What no part can hold (padding, unknown members) goes with the next event of its delta, or into an empty `PartDelta`, or is
@@ -17,8 +15,6 @@ Rules.
 from __future__ import annotations
 
 from typing import Any
-
-import msgspec
 
 from podium.types import (
     Event,
@@ -38,12 +34,12 @@ from podium.types import (
 )
 from podium.wire.documents import Malformed, kind_of, want_dict, want_list, want_str
 from podium.wire.openai_chat_answer import details_text
+from podium.wire.openai_chat_calls import Call, Calls
 from podium.wire.openai_chat_parts import (
     END_THINK,
     NAME,
     REASONING_FIELDS,
     THINK,
-    arguments_text,
     kept,
     load_content_part,
     load_thinking,
@@ -57,50 +53,26 @@ _KNOWN = frozenset(
 _CHOICE = frozenset({"index", "delta", "finish_reason", "logprobs", "message"})
 
 
-class _Call:
-    """A tool call as far as its fragments have come."""
-
-    __slots__ = ("closed", "extra", "id", "name", "opaque", "texts")
-
-    def __init__(self) -> None:
-        self.id = ""
-        self.name = ""
-        self.texts: list[str] = []
-        self.extra: dict[str, Any] = {}
-        self.opaque: dict[str, Any] | None = None
-        self.closed = False
-
-    def whole(self) -> bool:
-        """Say whether the arguments are a whole JSON object, so that nothing can follow."""
-        if self.opaque is not None:
-            return False
-        try:
-            return isinstance(msgspec.json.decode("".join(self.texts)), dict)
-        except (msgspec.DecodeError, RecursionError):
-            return False
-
-
 class ChoiceReader:
     """Reads the deltas of one choice: `take` each, then `finish`."""
 
     __slots__ = (
-        "_answer_id", "_by_index", "_call", "_calls", "_count", "_end", "_field", "_held", "_index", "_notes", "_out", "_own",
-        "_thinking", "_waiting", "word",
-    )  # fmt: skip
+        *("_answer_id", "_begun", "_call", "_calls", "_count", "_end", "_field", "_held", "_index"),
+        *("_notes", "_out", "_own", "_thinking", "word"),
+    )
 
     def __init__(self, index: int, answer_id: str) -> None:
         self._index = index
         self._answer_id = answer_id
         self._out: list[Event] = []
         self._own: dict[str, Any] = {}  # what goes with the next event
+        self._begun = False
         self._count = 0
         self._field: Any = None  # the field of the open part, None where no part is open
         self._held = ""  # content that may yet turn out to be a tag
         self._thinking = "unknown"  # unknown, inside or done: where content stands to <think>
-        self._call: _Call | None = None  # the open call
-        self._calls: list[_Call] = []
-        self._by_index: dict[int, _Call] = {}
-        self._waiting: list[_Call] = []
+        self._call: Call | None = None  # the open call
+        self._calls = Calls()
         self._notes: list[dict[str, Any]] = []
         self._end: dict[str, Any] = {}
         self.word: str | None = None
@@ -117,12 +89,22 @@ class ChoiceReader:
         if not isinstance(delta, dict):
             raise Malformed("choices.delta", f"is {kind_of(delta)}, not an object")
         content = delta.get("content")
-        if not own and self._field == "content" and content and len(delta) == 1 and isinstance(content, str):
-            if len(choice) <= 4 and choice.get("finish_reason", self) is None and choice.get("logprobs") is None:
-                out.append(PartDelta(index=self._count - 1, text=content, choice=self._index))
-                return
+        if (
+            not own
+            and self._field == "content"
+            and content
+            and len(delta) == 1
+            and isinstance(content, str)
+            and choice.keys() <= _CHOICE
+            and choice.get("finish_reason") is None
+            and choice.get("logprobs") is None
+            and "message" not in choice
+        ):
+            out.append(PartDelta(index=self._count - 1, text=content, choice=self._index))
+            return
         self._out = out
         self._own = own
+        said = len(out)
         word = choice.get("finish_reason")
         self._take_members(choice, delta, ended=word is not None)
         self._take_reasoning(delta)
@@ -134,6 +116,9 @@ class ChoiceReader:
             self._take_rest(delta)
         if word is not None:
             self._take_end(choice, word)
+        if self._begun and len(out) == said and word is None and not self._own and "role" in delta and not self._held:
+            self._own = {"$delta": {"role": delta["role"]}}
+        self._begun = True
         if self._own:
             self._keep()
 
@@ -169,8 +154,8 @@ class ChoiceReader:
         if self._field == "tags" and extra is None:
             extra = {NAME: {"$tags": [""]}}
         self._end_part(extra or {})
-        while self._waiting:
-            self._open_call(self._waiting.pop(0))
+        while self._calls.waiting:
+            self._open_call(self._calls.waiting.pop(0))
             self._end_part({})
 
     def _end_part(self, extra: Extra) -> None:
@@ -214,7 +199,7 @@ class ChoiceReader:
         extra: dict[str, Any] = {}
         if details:
             extra["$details"] = want_list(details, "choices.delta.reasoning_details")
-            text = text if fields else details_text(details)
+            text = text if fields else details_text(extra["$details"])
         if not text and not extra:
             return
         if not fields and isinstance(self._field, tuple):
@@ -236,12 +221,12 @@ class ChoiceReader:
     def _take_item(self, item: Any, path: str) -> None:
         """Read one item of a content list (Mistral)."""
         if isinstance(item, dict) and item.get("type") == "thinking":
-            part: Part = load_thinking(item)
-            own = dict(noted(part.extra))
+            thought = load_thinking(item)
+            own = dict(noted(thought.extra))
             written = own.pop("$thinking")
             if written != "list":
                 own["$items"] = [written]
-            self._grow("thinking", Reasoning(extra={NAME: {"$thinking": "list"}}), part.text, own)  # type: ignore[union-attr]
+            self._grow("thinking", Reasoning(extra={NAME: {"$thinking": "list"}}), thought.text, own)
             return
         part = load_content_part(item, path)
         if isinstance(part, Text):
@@ -274,9 +259,6 @@ class ChoiceReader:
             if rest:
                 self._grow("content", Text(text=""), rest)
             return
-        safe = len(text)
-        while safe > 0 and not END_THINK.startswith(text[safe - 1 :][: len(END_THINK)]) and safe > len(text) - len(END_THINK):
-            safe -= 1
         self._held = ""
         self._hold_back(text)
 
@@ -314,79 +296,15 @@ class ChoiceReader:
         if calls := delta.get("tool_calls"):
             self._release()
             for at, fragment in enumerate(want_list(calls, "choices.delta.tool_calls")):
-                self._take_fragment(want_dict(fragment, f"choices.delta.tool_calls[{at}]"))
+                self._grow_call(*self._calls.take(want_dict(fragment, f"choices.delta.tool_calls[{at}]"), self._call))
         if call := delta.get("function_call"):
             self._release()
             fragment = want_dict(call, "choices.delta.function_call")
-            self._take_fragment({"index": -1, "function": fragment}, legacy=True)
+            self._grow_call(*self._calls.take({"index": -1, "function": fragment}, self._call, legacy=True))
 
     # --- Tool calls --------------------------------------------------------------------------------------------------
 
-    def _find_call(self, fragment: dict[str, Any], identity: str, name: str) -> _Call | None:
-        index = fragment.get("index")
-        if index is None:
-            if identity:
-                return next((call for call in self._calls if call.id == identity), None)
-            return self._calls[-1] if self._calls else None
-        if not isinstance(index, int):
-            raise Malformed("choices.delta.tool_calls.index", f"is {kind_of(index)}, not a count")
-        call = self._by_index.get(index)
-        if call is not None and identity and name and call.id and call.id != identity:
-            return None
-        return call
-
-    def _take_fragment(self, fragment: dict[str, Any], *, legacy: bool = False) -> None:
-        path = "choices.delta.tool_calls"
-        function = fragment.get("function")
-        kind = fragment.get("type")
-        identity = fragment.get("id") or ""
-        opaque = not isinstance(function, dict) and kind not in (None, "function")
-        if not isinstance(identity, str):
-            raise Malformed(f"{path}.id", f"is {kind_of(identity)}, not a string")
-        function = {} if opaque or function is None else want_dict(function, f"{path}.function")
-        name = want_str(function.get("name") or "", f"{path}.function.name")
-        call = self._find_call(fragment, identity, name)
-        own = {
-            key: each for key, each in fragment.items() if key not in ("index", "id", "type", "function") and each is not None
-        }
-        if call is None:
-            call = self._new_call(fragment, kind, own, legacy=legacy)
-        elif identity and call.id and identity != call.id:
-            own.setdefault("$fragments", []).append({"id": identity})
-        elif kind is not None and kind != "function" and not opaque:
-            own.setdefault("$fragments", []).append({"type": kind})
-        if opaque or call.opaque is not None:
-            call.opaque = _joined(call.opaque or {}, {key: each for key, each in fragment.items() if key != "index"})
-            return
-        if rest := {key: each for key, each in function.items() if key not in ("name", "arguments") and each is not None}:
-            own["function"] = rest
-        if name and call.name and name != call.name:
-            own.setdefault("$fragments", []).append({"name": name})
-        if call is not self._call and not call.closed:
-            call.id = call.id or identity
-            call.name = call.name or name
-        elif identity and not call.id:
-            own.setdefault("$fragments", []).append({"id": identity})
-        self._grow_call(call, _arguments(function.get("arguments"), f"{path}.function.arguments"), own)
-
-    def _new_call(self, fragment: dict[str, Any], kind: Any, own: dict[str, Any], *, legacy: bool) -> _Call:
-        call = _Call()
-        odd: dict[str, Any] = {}
-        if isinstance(index := fragment.get("index"), int):
-            self._by_index[index] = call
-            if index != len(self._calls) and not legacy:
-                odd["index"] = index
-        if kind is not None and kind != "function":
-            odd["type"] = [kind]
-        if odd:
-            own["$answer"] = odd
-        if legacy:
-            own["$legacy"] = True
-        self._calls.append(call)
-        self._waiting.append(call)
-        return call
-
-    def _grow_call(self, call: _Call, text: str, own: dict[str, Any]) -> None:
+    def _grow_call(self, call: Call, text: str, own: dict[str, Any]) -> None:
         if call.closed:
             if text.strip():
                 raise Malformed("choices.delta.tool_calls", f"goes on with the call {call.id!r} after its arguments were whole")
@@ -399,17 +317,17 @@ class ChoiceReader:
                 self._grow("call", Text(text=""), text, own)
         else:
             call.extra = merge_extra(call.extra, own)
-        while self._waiting and self._may_open(self._waiting[0]):
+        while self._calls.waiting and self._may_open(self._calls.waiting[0]):
             self._end_part({})
-            self._open_call(self._waiting.pop(0))
+            self._open_call(self._calls.waiting.pop(0))
 
-    def _may_open(self, call: _Call) -> bool:
+    def _may_open(self, call: Call) -> bool:
         if call.opaque is not None or not call.name:
             return False
         return self._call is None or self._call.whole()
 
-    def _open_call(self, call: _Call) -> None:
-        made = call.id or made_call_id(self._answer_id, self._index, self._calls.index(call))
+    def _open_call(self, call: Call) -> None:
+        made = call.id or made_call_id(self._answer_id, self._index, self._calls.all.index(call))
         self._call = call
         self._field = "call"
         if call.opaque is not None:
@@ -435,6 +353,12 @@ class ChoiceReader:
             self._keep()
         self._close()
 
+    def unsaid(self) -> dict[str, Any]:
+        """Return what no event has said yet, for an answer that breaks off."""
+        said = {"index": self._index, "finish_reason": self.word, **self._end, "chunks": self._notes, "content": self._held}
+        waiting = [{"id": call.id, "name": call.name, "texts": call.texts, **call.extra} for call in self._calls.waiting]
+        return {key: value for key, value in (said | {"tool_calls": waiting}).items() if value not in (None, [], "")}
+
     def finish(self, out: list[Event]) -> Finish:
         """End the open part and say how the choice ended.
 
@@ -447,28 +371,4 @@ class ChoiceReader:
         if self._notes:
             own["$chunks"] = self._notes
         choice = {"index": self._index, "finish_reason": self.word, "stop_reason": self._end.get("stop_reason")}
-        return load_finish(choice, own, self._index, called=bool(self._calls), path=f"choices[{self._index}]")
-
-
-def _arguments(arguments: Any, path: str) -> str:
-    if arguments is None or isinstance(arguments, str | dict):
-        return arguments_text(arguments)
-    raise Malformed(path, f"is {kind_of(arguments)}, not a string")
-
-
-def _joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """Join two fragments of a call that is no function: texts inside its objects grow, anything else is overwritten."""
-    joined = dict(first)
-    for key, value in second.items():
-        old = joined.get(key)
-        if isinstance(old, dict) and isinstance(value, dict):
-            joined[key] = {
-                **old,
-                **{
-                    inner: old[inner] + each if isinstance(each, str) and isinstance(old.get(inner), str) else each
-                    for inner, each in value.items()
-                },
-            }
-        elif value is not None or key not in joined:
-            joined[key] = value
-    return joined
+        return load_finish(choice, own, self._index, called=bool(self._calls.all), path=f"choices[{self._index}]")

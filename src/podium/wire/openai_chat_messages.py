@@ -177,13 +177,12 @@ def dump_messages(request: Request, profile: Profile, losses: Losses, *, as_writ
         if message.extra:
             losses.add_foreign(message.extra, path)
         results = [part for part in message.parts if isinstance(part, ToolResult)]
-        for result in results:
-            dumped.append(_dump_result(result, path, identity, losses, images))
+        dumped.extend(_dump_result(result, path, identity, losses, images) for result in results)
         if results and len(results) == len(message.parts):
             continue
         if images:
             dumped.append({"role": "user", "content": images})
-            images = []
+            images = []  # a new list: the old one is in the message
         parts = message.parts if not results else tuple(part for part in message.parts if not isinstance(part, ToolResult))
         role = message.role if as_written or message.role not in ("system", "developer") else profile.system_role
         dumped.append(_dump_message(message, role, parts, path, identity, losses))

@@ -22,7 +22,7 @@ from podium.wire.documents import Malformed, dump_json, kind_of, load_json, want
 from podium.wire.failures import shorten
 from podium.wire.openai_chat_answer import dump_message_parts, load_message_parts
 from podium.wire.openai_chat_errors import load_failure
-from podium.wire.openai_chat_parts import kept, noted
+from podium.wire.openai_chat_parts import kept, noted, spoken
 from podium.wire.openai_chat_usage import dump_reason, dump_usage, load_reason, load_usage
 
 _ENVELOPE = ("id", "object", "created", "model")
@@ -190,10 +190,7 @@ def dump_envelope(started: Started | Response, object_name: str) -> dict[str, An
     }
     for key in absent:
         dumped.pop(key, None)
-    for key, value in own.items():
-        if not key.startswith("$"):
-            dumped[key] = value
-    return dumped
+    return dumped | spoken(started.extra)
 
 
 def dump_response(response: Response) -> bytes:
@@ -232,7 +229,4 @@ def _dump_choice(choice: Choice) -> dict[str, Any]:
         if (logprobs := noted(part.extra).get("$logprobs")) is not None:
             dumped["logprobs"] = logprobs
             break
-    for key, value in own.items():
-        if not key.startswith("$"):
-            dumped[key] = value
-    return dumped
+    return dumped | {key: value for key, value in own.items() if not key.startswith("$")}

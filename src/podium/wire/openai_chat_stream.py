@@ -30,7 +30,7 @@ from podium.wire.sse import Parser
 class ChatReader:
     """Reads one streamed answer: `feed` the bytes as they come, then `close`."""
 
-    __slots__ = ("_choices", "_early", "_first", "_notes", "_over", "_parser", "_started", "_usage")
+    __slots__ = ("_choices", "_early", "_first", "_notes", "_over", "_parser", "_started", "_usage", "_usage_said")
 
     def __init__(self) -> None:
         self._parser = Parser()
@@ -40,6 +40,7 @@ class ChatReader:
         self._choices: dict[int, ChoiceReader] = {}
         self._notes: list[dict[str, Any]] = []
         self._usage: Usage | None = None
+        self._usage_said = False  # whether an event has the latest usage as well
         self._over = False
 
     def feed(self, data: bytes) -> list[Event]:
@@ -50,14 +51,21 @@ class ChatReader:
 
     def close(self) -> list[Event]:
         """Say that no more bytes come, and return how the answer ended, if that was not said before."""
-        if self._over:
-            return []
-        out = self._take_all(self._parser.close())
-        if not self._over and self._parser.stray:
-            self._take_stray(b"\n".join(self._parser.stray), out)
-        if not self._over:
-            self._end(out, done=False)
+        out = self.feed(b"")
+        for last in (self._close_parser, self._close_stray, self._close_answer):
+            if not self._over:
+                last(out)
         return out
+
+    def _close_parser(self, out: list[Event]) -> None:
+        out.extend(self._take_all(self._parser.close()))
+
+    def _close_stray(self, out: list[Event]) -> None:
+        if self._parser.stray:
+            self._take_stray(b"\n".join(self._parser.stray), out)
+
+    def _close_answer(self, out: list[Event]) -> None:
+        self._end(out, done=False)
 
     def _take_all(self, payloads: list[tuple[str | None, bytes]]) -> list[Event]:
         out: list[Event] = []
@@ -80,7 +88,8 @@ class ChatReader:
     def _take(self, chunk: dict[str, Any], name: str | None, payload: bytes, out: list[Event]) -> None:
         choices = chunk.get("choices")
         if chunk.get("error") or name == "error" or (choices is None and not is_good(chunk)):
-            self._take_usage(chunk)
+            if isinstance(chunk.get("usage"), dict):
+                self._take_usage(chunk)
             self._fail(load_failure(200, {}, payload), out)
             return
         own: dict[str, Any] = {}
@@ -94,7 +103,7 @@ class ChatReader:
             changed = {
                 key: value
                 for key, value in chunk.items()
-                if value is not None and key != "choices" and key != "usage" and first.get(key) != value
+                if value is not None and first.get(key) != value and key != "choices" and key != "usage"
             }
             if changed:
                 own["$chunk"] = changed
@@ -130,9 +139,9 @@ class ChatReader:
             usage = groq.get("usage")
         if not usage:
             return
-        if self._usage is not None and self._usage.extra[NAME] != usage:
+        if self._usage is not None and not self._usage_said and self._usage.extra[NAME] != usage:
             self._notes.append({"$usage": self._usage.extra[NAME]})
-            del self._notes[:-1]
+        self._usage_said = bool(chunk.get("usage") and chunk.get("choices"))
         self._usage = load_usage(usage)
 
     def _take_stray(self, text: bytes, out: list[Event]) -> None:
@@ -182,5 +191,7 @@ class ChatReader:
     def _fail(self, error: PodiumError, out: list[Event]) -> None:
         if isinstance(error, ProviderError) and (self._usage is not None or self._choices):
             error.billable = True
+            unsaid = [reader.unsaid() for reader in self._choices.values()]
+            error.body = {"error": error.body, "$choices": unsaid, "$chunks": self._notes, "$early": self._early}
         self._over = True
         out.append(Failed(error=error))

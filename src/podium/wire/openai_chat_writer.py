@@ -131,15 +131,8 @@ class ChatWriter:
             case ToolCall():
                 call = {key: value for key, value in own.items() if not key.startswith("$")} if own else {}
                 if text or call:
-                    delta = {
-                        "tool_calls": [
-                            {
-                                "index": self._calls.get(event.choice, 0),
-                                **call,
-                                "function": {**call.get("function", {}), "arguments": text},
-                            }
-                        ]
-                    }
+                    function = {**call.get("function", {}), "arguments": text}
+                    delta = {"tool_calls": [{"index": self._calls.get(event.choice, 0), **call, "function": function}]}
             case Reasoning() if "$tags" in noted(part.extra):
                 delta = {"content": text} if text else {}
             case Reasoning():
