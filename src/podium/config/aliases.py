@@ -60,7 +60,7 @@ def _check_spec(
     try:
         parsed = parse(spec)
     except SpecError as error:
-        words = "the value from the environment is no spec." if isinstance(spec, Expanded) else error.message
+        words = "the value from the environment is no spec." if isinstance(spec, Expanded) else _lower(error.message)
         reader.note(path, words, "Write `provider/model`, `tier:name` or `user:id:experiment`.")
         return
     match parsed:
@@ -81,6 +81,10 @@ def _check_spec(
             reader.note(path, f"{show(name)} is no tier, no alias, and no model that a provider here is known to serve.", hint)
         case _:
             pass
+
+
+def _lower(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
 
 
 def _served(snapshot: Snapshot, model: str) -> bool:

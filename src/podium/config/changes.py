@@ -40,7 +40,7 @@ def with_user(snapshot: Snapshot, user: User) -> Snapshot:
     return snapshot.replace(version=snapshot.version + 1, users={**snapshot.users, user.id: user})
 
 
-def update_provider(snapshot: Snapshot, id: str, *, env: Mapping[str, str] | None = None, **changes: Any) -> Snapshot:
+def update_provider(snapshot: Snapshot, id: str, /, *, env: Mapping[str, str] | None = None, **changes: Any) -> Snapshot:
     """Return the next snapshot, with some fields of one provider changed.
 
     The fields are those of the config (`enabled`, `timeout`, `max_concurrent`, `base_url`, `api_key`, `headers`, `models`), in

@@ -15,9 +15,8 @@ from pathlib import Path as FilePath
 from podium.config.compile import compile_document
 from podium.config.document import Document, read_document
 from podium.config.problems import Findings, Problem
-from podium.config.providers import check_name
 from podium.config.sections import ConfigSection, UserSection
-from podium.config.shape import Reader, spellings
+from podium.config.shape import spellings
 from podium.config.users import compile_user
 
 
@@ -34,9 +33,7 @@ def check_files(paths: Iterable[str | os.PathLike[str]], *, env: Mapping[str, st
     for document in documents:
         if document not in configs and FilePath(document.file or "").resolve() not in read:
             stem = FilePath(document.file or "").stem
-            user = compile_user(document, document.data, findings, values, given_id=None, stem=stem, providers=declared)
-            if user is not None:
-                check_name(Reader(document, findings), (), user.id, "a user")
+            compile_user(document, document.data, findings, values, given_id=None, stem=stem, providers=declared)
     return list(findings.problems)
 
 

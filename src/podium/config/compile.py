@@ -96,6 +96,7 @@ def compile_with_warnings(
 
 def compile_document(document: Document, findings: Findings, values: Mapping[str, str]) -> Snapshot:
     """Compile a document as far as it goes; faults are noted."""
+    findings.meet(document.file)
     return _Compilation(document, findings, values).snapshot()
 
 
@@ -130,10 +131,11 @@ class _Compilation:
             profiles=rows(),
         )
         if head.default_tier is not None and head.default_tier not in tiers:
-            hint = suggestion(head.default_tier, tiers, f"The tiers are {choices(tiers)}." if tiers else "Add it.")
+            hint = suggestion(head.default_tier, tiers, f"Use {choices(tiers)}." if tiers else "Add it under `tiers:`.")
             reader.note(("default_tier",), f"there is no tier {show(head.default_tier)}.", hint)
         check_aliases(reader, snapshot, list(tiers), list(declared))
         self._warn_captures(snapshot)
+        self._warn_silent(snapshot)
         return snapshot
 
     def _named(self, kept: dict[str, Any], key: str) -> dict[str, Any]:
@@ -168,6 +170,14 @@ class _Compilation:
                 if twice is not None and tier.strategy.name in ("race", "fallback"):
                     self._reader.warn((*path, "models"), f"{show(str(twice))} is here twice.", "Remove one.")
         return compiled
+
+    def _warn_silent(self, snapshot: Snapshot) -> None:
+        """Warn where nobody could answer for a tier."""
+        for name, tier in snapshot.tiers.items():
+            asked = [snapshot.providers.get(target.provider) for target in tier.targets]
+            if asked and all(provider is not None and provider.unusable for provider in asked):
+                names = choices(dict.fromkeys(target.provider for target in tier.targets))
+                self._reader.warn(("tiers", name), "none of its models can be asked.", f"Set the key of {names}, or enable it.")
 
     def _warn_captures(self, snapshot: Snapshot) -> None:
         """Warn where a tier that asks several models answers for a caller who named one."""

@@ -76,6 +76,7 @@ class Document:
 def read_document(path: str | os.PathLike[str], findings: Findings) -> Document | None:
     """Read a YAML file; what keeps it from being read is noted, and the answer is None."""
     file = os.fspath(path)
+    findings.meet(file)
     try:
         text = FilePath(file).read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
@@ -199,7 +200,7 @@ def plain(value: Any, document: Document, findings: Findings, path: Path = ()) -
             return [plain(item, document, findings, (*path, place)) for place, item in enumerate(value)]
         case _:
             document.note(
-                findings, path, f"a {type(value).__name__} cannot be configured.", "Give text, numbers, lists, dicts."
+                findings, path, f"a config cannot hold a `{type(value).__name__}`.", "Give text, numbers, lists, dicts."
             )
     return None
 
@@ -210,5 +211,7 @@ def _plain_mapping(value: Mapping[Any, Any], document: Document, findings: Findi
         if isinstance(key, str):
             built[str(key)] = plain(item, document, findings, (*path, str(key)))
         else:
-            document.note(findings, path, f"a key here is a {type(key).__name__}; keys are text.", "Put the key in quotes.")
+            document.note(
+                findings, path, f"a key here is of type {type(key).__name__}; keys are text.", "Put the key in quotes."
+            )
     return built

@@ -18,7 +18,7 @@ DEEPEST = 50
 """How deeply a config may be nested."""
 
 _TAB_INDENT = re.compile(r"^ *\t", re.MULTILINE)
-_QUOTED = re.compile(r"'(?!<)[^']{2,}'")
+_QUOTED = re.compile(r"'([^']*)'")
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
@@ -66,7 +66,7 @@ def _words(problem: str, text: str, line: int) -> tuple[str, str]:
     lines = text.splitlines()
     if "\\t" in problem or (line < len(lines) and _TAB_INDENT.match(lines[line])):
         return "a tab stands where YAML wants spaces.", "Indent with spaces."
-    words = _QUOTED.sub("…", problem).strip().rstrip(".")
+    words = _QUOTED.sub(lambda match: match[0] if len(match[1]) < 2 or match[1][0] == "<" else "…", problem).strip()
     return f"this is not YAML: {words or 'it breaks off'}.", "Check quotes, colons and the indentation here and just above."
 
 

@@ -101,7 +101,7 @@ def kind_of(value: Any) -> str:
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that was probably meant, if any is near."""
     spelled = {each.lower().replace("-", "_"): each for each in known}
-    close = get_close_matches(name.lower().replace("-", "_")[:100], spelled, n=1, cutoff=0.6)
+    close = get_close_matches(name.lower().replace("-", "_")[:100], spelled, n=1, cutoff=0.66)
     return spelled[close[0]] if close else None
 
 
@@ -113,7 +113,7 @@ def suggestion(name: str, known: Iterable[str], otherwise: str | None = None) ->
 
 def choices(known: Iterable[str]) -> str:
     """List names for a message: `a`, `b` or `c`."""
-    quoted = [f"`{each}`" for each in known]
+    quoted = [f"`{_shown(each)}`" for each in known]
     return " or ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
 
 
@@ -122,12 +122,18 @@ class Findings:
 
     def __init__(self) -> None:
         self._problems: list[Problem] = []
+        self._files: list[str | None] = []
         self._hidden: set[str] = set()
 
     def hide(self, secret: str) -> None:
         """Keep a text out of every message."""
         if len(secret) >= _SHORTEST_SECRET:
             self._hidden.add(secret)
+
+    def meet(self, file: str | None) -> None:
+        """Say that a file is read now; problems are told in this order."""
+        if file not in self._files:
+            self._files.append(file)
 
     def add(
         self,
@@ -140,6 +146,7 @@ class Findings:
         severity: Literal["error", "warning"] = "error",
     ) -> None:
         """Note a problem."""
+        self.meet(file)
         problem = Problem(message=message, hint=hint, path=path_text(path), file=file, line=line, severity=severity)
         if problem not in self._problems:
             self._problems.append(problem)
@@ -151,9 +158,8 @@ class Findings:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """All problems, file by file in the order in which the files were met, and line by line."""
-        files = {problem.file: place for place, problem in reversed(list(enumerate(self._problems)))}
-        ordered = sorted(self._problems, key=lambda problem: (files[problem.file], problem.line or 0))
+        """All problems, file by file in the order in which they were read, and line by line."""
+        ordered = sorted(self._problems, key=lambda problem: (self._files.index(problem.file), problem.line or 0))
         return tuple(
             problem.replace(
                 message=self._scrub(problem.message), hint=self._scrub(problem.hint), path=self._scrub(problem.path) or ""

@@ -59,7 +59,8 @@ def compile_provider(
     row = _row(kind)
     base_url = section.base_url or row.base_url
     if not base_url:
-        reader.note(path, "a custom provider needs a `base_url`.", "Add `base_url: https://...`.")
+        if not reader.is_lost((*path, "base_url")):
+            reader.note(path, "a custom provider needs a `base_url`.", "Add `base_url: https://...`.")
         return None
     api_key, variable, named = _key(reader, environment, values, section, row, path)
     dialect = section.dialect or row.dialect
@@ -96,13 +97,13 @@ def _kind(reader: Reader, name: str, section: ProviderSection, path: Path) -> st
         if section.kind in known:
             return section.kind
         hint = f"Did you mean `{SYNONYMS[section.kind]}`?" if section.kind in SYNONYMS else suggestion(section.kind, known)
-        reader.note(
-            (*path, "kind"), f"there is no kind of provider {show(section.kind)}.", hint or f"Known are {choices(known)}."
-        )
+        reader.note((*path, "kind"), f"there is no kind of provider {show(section.kind)}.", hint or f"Use {choices(known)}.")
         return None
     if name in kinds():
         return name
     if section.base_url is None:
+        if reader.is_lost((*path, "base_url")):
+            return None
         meant = SYNONYMS.get(name)
         hint = f"Did you mean `{meant}`?" if meant else suggestion(name, kinds())
         fix = "Give it a `base_url`, or say which `kind` it is."

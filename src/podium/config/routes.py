@@ -78,7 +78,7 @@ def compile_experiment(
 def check_provider(reader: Reader, name: str, path: Path, providers: Collection[str]) -> None:
     """Note a provider that does not exist."""
     if name not in providers:
-        known = f"The providers are {choices(providers)}." if providers else "Declare it under `providers:`."
+        known = f"Use {choices(providers)}." if providers else "Declare it under `providers:`."
         reader.note(path, f"there is no provider {show(name)}.", suggestion(name, providers, known))
 
 
@@ -101,15 +101,17 @@ def _strategy(reader: Reader, section: RouteSection, path: Path, count: int, pro
         _check_keys(reader, section, path)
     if section.strategy == "consensus" and count and reader.is_whole(path):
         _check_consensus(reader, section, path, count)
+    if section.fallback_on is not None and not section.fallback_on and reader.is_whole(path):
+        reader.note((*path, "fallback_on"), "the list is empty: nothing would move on.", "Name error codes, or leave it out.")
     for place, code in enumerate(section.fallback_on or ()):
         if code not in error_codes():
-            hint = suggestion(code, error_codes(), f"The codes are {choices(sorted(error_codes()))}.")
+            hint = suggestion(code, error_codes(), f"Use {choices(sorted(error_codes()))}.")
             reader.note((*path, "fallback_on", place), f"there is no error code {show(code)}.", hint)
     escalate_to = section.escalate_to
     return Strategy(
         name=cast(StrategyName, section.strategy),
         retries=section.retries,
-        fallback_on=section.fallback_on,
+        fallback_on=None if section.fallback_on is None else tuple(section.fallback_on),
         judge=cast(Any, section.judge),
         answer_pattern=section.answer_pattern,
         fields=section.fields,
@@ -123,9 +125,8 @@ def _strategy(reader: Reader, section: RouteSection, path: Path, count: int, pro
 
 
 def _check_keys(reader: Reader, section: RouteSection, path: Path) -> None:
-    for field in section.model_fields_set:
-        owners = OWNERS.get(field)
-        if owners is not None and section.strategy not in owners:
+    for field, owners in OWNERS.items():
+        if field in section.model_fields_set and section.strategy not in owners:
             key = type(section).model_fields[field].alias or field
             words = f"`{key}` belongs to the strategy {choices(sorted(owners))}, and this is `{section.strategy}`."
             reader.note((*path, key), words, f"Remove it, or set `strategy: {min(owners)}`.")

@@ -23,7 +23,6 @@ from podium.config.values import (
     Mapping,
     Money,
     Name,
-    Names,
     Pattern,
     Text,
     Tolerances,
@@ -103,7 +102,7 @@ class RouteSection(Section):
     max_cost: Money | None = None
     """USD a request."""
     retries: CountOrNone = 2
-    fallback_on: Names | None = None
+    fallback_on: list[Name] | None = None
     """fallback: the error codes after which the next target is asked."""
     judge: JudgeField = "auto"
     answer_pattern: Pattern | None = None

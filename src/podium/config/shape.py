@@ -81,7 +81,7 @@ class Reader:
             place = (*around, spelled)
             key = known.get(spelled)
             if key is None:
-                hint = suggestion(spelled, known, f"The keys here are {choices(sorted(set(known.values())))}.")
+                hint = suggestion(spelled, known, f"Use {choices(sorted(set(known.values())))}.")
                 meant = nearest(spelled, known)
                 self._meant |= {(*path, known[meant])} if meant else set()
                 self.document.note(self.findings, place, "there is no such key.", hint)
@@ -137,10 +137,18 @@ class Reader:
         """Whether the section at a path was read without a fault."""
         return path not in self._partial
 
+    def is_lost(self, path: Path) -> bool:
+        """Whether the author wrote something at a path that could not be used, and knows it."""
+        return path in self._spelled and (path[:-1] in self._partial or self._is_broken(self.written(path)))
+
+    def _is_broken(self, written: Path) -> bool:
+        """Whether a text at, around or within a path could not be expanded."""
+        return any(written[: len(broken)] == broken or broken[: len(written)] == written for broken in self._broken)
+
     def _translate(self, details: ErrorDetails, path: Path) -> None:
         place = path + tuple(step for step in details["loc"] if step != "[key]")
         written = self.written(place)
-        if any(written[:end] in self._broken for end in range(len(written) + 1)):
+        if self._is_broken(written):
             return
         match details["type"]:
             case kind if kind == COMPLAINT:

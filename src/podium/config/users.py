@@ -55,11 +55,9 @@ def compile_user(
     compiled = dict(_experiments(reader, experiments, (*path, "experiments"), providers))
     if defaults and defaults.experiment is not None and defaults.experiment not in (experiments or ()):
         names = list(experiments) if isinstance(experiments, dict) else []
-        hint = suggestion(defaults.experiment, names, f"The experiments are {choices(names)}." if names else "Add it.")
+        hint = suggestion(defaults.experiment, names, f"Use {choices(names)}." if names else "Add it.")
         reader.note((*path, "defaults", "experiment"), f"there is no experiment {show(defaults.experiment)}.", hint)
     own_id = head.user_id if head else None
-    if own_id is not None:
-        check_name(reader, (*path, "user_id"), own_id, "a user")
     if given_id is not None and own_id not in (None, given_id):
         words = f"the file says that it is {show(own_id)}'s, and it is loaded as {show(given_id)}'s."
         reader.note((*path, "user_id"), words, "Make them equal, or remove the line.")
@@ -67,6 +65,8 @@ def compile_user(
     if user_id is None:
         reader.note(path, "it is not said whose config this is.", "Add `user_id:`.")
         return None
+    if given_id is None:
+        check_name(reader, (*path, "user_id") if own_id is not None else path, user_id, "a user")
     defaults = defaults or DefaultsSection()
     return User(
         id=user_id,
@@ -163,7 +163,6 @@ def _found(reader: Reader, glob: str, path: Path, values: Mapping[str, str], pro
     for file in files:
         user = read_user(file, reader.findings, values, stem=file.stem, providers=providers)
         if user is not None:
-            check_name(reader, path, user.id, "a user")
             yield user
 
 
@@ -200,8 +199,8 @@ def load_user(
     file = os.fspath(path)
     values = os.environ if env is None else env
     user = read_user(path, findings, values, given_id=user_id, stem=FilePath(file).stem, providers=providers)
-    if user is not None:
-        check_name(Reader(Document(None, file=file), findings), (), user.id, "a user")
+    if user_id is not None:
+        check_name(Reader(Document(None, file=file), findings), (), user_id, "a user")
     findings.raise_errors("The user file")
     if user is None:
         raise ConfigError(f"The user file {file} cannot be read.")

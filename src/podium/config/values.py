@@ -237,13 +237,6 @@ def tolerances(value: Any) -> dict[str, float]:
     return {field: float(tolerance) for field, tolerance in value.items()}
 
 
-def names(value: Any) -> tuple[str, ...]:
-    """Read a list of words."""
-    if not isinstance(value, list) or not value:
-        raise complaint(f"this must be a list of names, not {kind_of(value)}.", "Write `[one, two]`.")
-    return tuple(name(item) for item in value)
-
-
 def mapping(value: Any) -> dict[str, Any]:
     """Read a mapping of any form."""
     if not isinstance(value, dict):
@@ -301,8 +294,5 @@ Tolerances: TypeAlias = Annotated[
             {"type": "object", "additionalProperties": {"type": "number", "minimum": 0}},
         ]
     ),
-]
-Names: TypeAlias = Annotated[
-    tuple[str, ...], PlainValidator(names), _schema(type="array", items={"type": "string"}, minItems=1)
 ]
 Mapping: TypeAlias = Annotated[dict[str, Any], PlainValidator(mapping), _schema(type="object")]
