@@ -112,8 +112,13 @@ def _thoughts(request: Request, settings: SimModel, prompt: str, dialect: str, c
     show = settings.show_reasoning if settings.show_reasoning is not None else dialect == "anthropic"
     if not show:
         return (), text
-    extra = {"anthropic": {"signature": signature(text)}} if dialect == "anthropic" else {}
-    return (Reasoning(text=text, extra=extra),), ""
+    if dialect != "anthropic":
+        return (Reasoning(text=text),), ""
+    signed = {"anthropic": {"signature": signature(text)}}
+    told = request.thinking.extra.get("anthropic", {}) if request.thinking is not None else {}
+    if told.get("display") == "omitted":
+        return (Reasoning(extra=signed),), text
+    return (Reasoning(text=text, extra=signed),), ""
 
 
 def thinking_tokens(request: Request, dialect: str) -> int:

@@ -165,11 +165,13 @@ class _Maker:
         for value in candidates:
             if low <= value <= high and (not whole or value == int(value)) and (not step or math.isclose(value % step, 0)):
                 return int(value) if whole else value
+        low, high = _narrowed(low, high)
         if step:
             multiple = math.ceil(low / step) * step
             return int(multiple) if whole else multiple
         if whole:
-            return int(low) + chance.number("number", path, self._hints.key) % (int(high) - int(low) + 1)
+            least, most = math.ceil(low), max(math.ceil(low), math.floor(high))
+            return least + chance.number("number", path, self._hints.key) % (most - least + 1)
         return round(low + (high - low) * chance.share("number", path, self._hints.key), 2)
 
     def _boolean(self, path: str) -> bool:
@@ -241,20 +243,23 @@ _FORMATS = {
 
 
 def _bounds(schema: Schema, *, whole: bool) -> tuple[float, float]:
+    """Return the least and the most that a number may be; infinite where nothing is said."""
     gap = 1 if whole else 1e-6
-    low = schema.get("minimum")
+    low, high = float(schema.get("minimum", -math.inf)), float(schema.get("maximum", math.inf))
     if isinstance(limit := schema.get("exclusiveMinimum"), int | float) and not isinstance(limit, bool):
-        low = limit + gap if low is None else max(low, limit + gap)
-    high = schema.get("maximum")
+        low = max(low, limit + gap)
     if isinstance(limit := schema.get("exclusiveMaximum"), int | float) and not isinstance(limit, bool):
-        high = limit - gap if high is None else min(high, limit - gap)
-    if low is None:
-        low = 1 if high is None else min(1, high)
-    if whole:
-        low = math.ceil(low)
-    if high is None:
+        high = min(high, limit - gap)
+    return low, high
+
+
+def _narrowed(low: float, high: float) -> tuple[float, float]:
+    """Return finite bounds within these: small numbers where they are allowed."""
+    if low == -math.inf:
+        low = min(1.0, high)
+    if high == math.inf:
         high = low + 99
-    return low, max(low, math.floor(high) if whole else high)
+    return low, max(low, high)
 
 
 def _implied(schema: Schema) -> str:

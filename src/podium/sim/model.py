@@ -73,7 +73,7 @@ class SimModel(Value, frozen=True, kw_only=True):
     answer: str | None = None
     """A text that answers everything."""
     length: int | None = None
-    """Tokens of an answer in prose; None: 40 to 120, by the prompt."""
+    """The least tokens of an answer in prose, which ends with a sentence; None: 40 to 120, by the prompt."""
     show_reasoning: bool | None = None
     """Whether thoughts are in the answer; None: as the dialect's vendor does (Anthropic shows them, OpenAI counts them)."""
     context_tokens: int | None = None

@@ -13,33 +13,33 @@ from podium.sim.faq import EMPTY, words_of
 from podium.sim.tokens import count
 
 _OPENINGS = (
-    "There is more to {a} than a first look suggests.",
+    "There is more to the matter of {a} than a first look suggests.",
     "A good way into {a} is to begin with {b}.",
     "Most accounts of {a} start from {b}, and for good reason.",
-    "The short answer on {a} is that it depends on {b}.",
+    "The short answer about {a} is that it depends on {b}.",
     "To understand {a}, it helps to set {b} beside {c}.",
-    "Three things matter most about {a}: its purpose, its limits, and its link to {b}.",
+    "Three things matter most about {a}: the purpose, the limits, and the link to {b}.",
 )
 
 _FRAMES = (
-    "In practice, {a} and {b} are {relation}, and one rarely makes sense without the other.",
-    "Those who work with {a} every day {habit} before they turn to {b}.",
-    "A common mistake is to treat {a} as if it were {b}; the two are {relation}.",
-    "When {a} changes, {b} usually follows, though {often} with a delay.",
+    "In practice, {a} and {b} are {relation}, and one should look at them together.",
+    "People who deal with {a} every day {habit} before they turn to {b}.",
+    "A common mistake is to mistake {a} for {b}; the two are {relation}.",
+    "A change in {a} is {often} followed by a change in {b}, though with a delay.",
     "The evidence on {a} is {quality}, while the evidence on {b} is less settled.",
-    "It pays to keep {a} {manner}, because {b} is hard to repair later.",
-    "Seen from the side of {c}, {a} looks {quality} and {b} looks ordinary.",
+    "It pays to keep {a} {manner}, because mistakes with {b} are hard to repair later.",
+    "From the side of {c}, the case for {a} is {quality} and the case for {b} is ordinary.",
     "For a first attempt, choose one part of {a}, leave {b} alone, and see what happens.",
-    "Several studies of {a} point the same way: {b} matters {often} more than people expect.",
+    "Several studies of {a} point the same way: {often}, {b} will matter more than people expect.",
     "None of this rules out {c}, but it does put {a} in a clearer light.",
-    "If time is short, {habit}, note how {a} behaves, and return to {b} afterwards.",
-    "What holds for {a} does not always hold for {b}, and that difference is {quality}.",
+    "If time is short, {habit}, take note of {a}, and return to {b} afterwards.",
+    "What holds for {a} need not hold for {b}, and that difference is {quality}.",
 )
 
 _CLOSINGS = (
     "In short, start with {a} and let {b} come second.",
-    "On balance, {a} deserves the closer look.",
-    "That is why {a} remains worth the effort.",
+    "On balance, a closer look at {a} is worth the time.",
+    "That is why {a} should stay on the list.",
     "The rest is a matter of patience with {a} and some care for {b}.",
 )
 
@@ -83,7 +83,7 @@ def paragraph(prompt: str, tokens: int | None, *keys: object) -> str:
     wanted = tokens if tokens is not None else 40 + chance.number("length", prompt) % 81
     closing = sentence(_CLOSINGS, topics, "closing", *keys)
     text = sentence(_OPENINGS, topics, "opening", *keys)
-    total = count(text) + count(closing) + 1
+    total = count(text) + count(closing)
     number = 0
     while total < wanted:
         more = " " + sentence(_FRAMES, topics, number, *keys)

@@ -18,9 +18,9 @@ from podium.sim.answers import signature
 from podium.sim.complaints import Complaint
 
 _FIELDS = (
-    "betas cache_control container context_management inference_geo max_tokens mcp_servers messages metadata model "
-    "output_config output_format service_tier speed stop_sequences stream system temperature thinking tool_choice tools "
-    "top_k top_p"
+    "betas cache_control container context_management diagnostics inference_geo max_tokens mcp_servers messages metadata "
+    "model output_config output_format service_tier speed stop_sequences stream system temperature thinking tool_choice "
+    "tools top_k top_p user_profile_id workspace_id"
 )
 _KNOWN = frozenset(_FIELDS.split())
 
@@ -35,7 +35,7 @@ def check_headers(headers: Mapping[str, str]) -> None:
     version = headers.get("anthropic-version")
     if not version:
         raise Complaint("anthropic-version: header is required")
-    if version not in ("2023-06-01", "2023-01-01"):
+    if not re.fullmatch(r"20\d\d-[01]\d-[0-3]\d", version):
         raise Complaint(f'anthropic-version: "{version}" is not a valid version. Use "2023-06-01".')
 
 
@@ -117,12 +117,12 @@ def _check_thinking(document: dict[str, Any]) -> bool:
     if not isinstance(thinking, dict):
         raise Complaint("thinking: Input should be a valid dictionary or object to extract fields from")
     kind = thinking.get("type")
-    if kind not in ("enabled", "disabled", "adaptive"):
+    if kind not in ("adaptive", "between_tools", "disabled", "enabled"):
         raise Complaint(
             f"thinking: Input tag '{kind}' found using 'type' does not match any of the expected tags: 'adaptive', "
-            "'disabled', 'enabled'"
+            "'between_tools', 'disabled', 'enabled'"
         )
-    if kind == "disabled":
+    if kind in ("disabled", "between_tools"):
         return False
     if kind == "enabled":
         if "budget_tokens" not in thinking:

@@ -18,7 +18,7 @@ import msgspec
 from podium.sim.complaints import Complaint
 
 _ROLES = ("system", "assistant", "user", "function", "tool", "developer")
-_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
+_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 _FIELDS = (
     "audio frequency_penalty function_call functions logit_bias logprobs max_completion_tokens max_tokens messages metadata "

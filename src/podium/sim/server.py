@@ -111,6 +111,7 @@ class Server:
         name = (found["provider"] if found else None) or ("anthropic" if dialect == "anthropic" else "openai")
         provider = provider_named(name, self._settings.providers)
         exchange.provider, exchange.dialect = name, dialect
+        self._book.know_provider(exchange)
         if endpoint not in _POSTED and len(provider.dialects) == 1:
             exchange.dialect = dialect = provider.dialects[0]
         is_models = endpoint == "models" or endpoint.startswith("models/")
@@ -126,6 +127,8 @@ class Server:
             rules_anthropic.check_headers(headers)
         document = await _document(request, dialect)
         exchange.body = document
+        exchange.model, exchange.user = _model_and_user(document)
+        self._book.know_model(exchange)
         counting = endpoint == "messages/count_tokens"
         if dialect == "anthropic":
             rules_anthropic.check(document, counting=counting)
@@ -136,9 +139,6 @@ class Server:
     async def _complete(
         self, request: web.Request, exchange: Exchange, provider: SimProvider, document: dict[str, Any], *, counting: bool
     ) -> web.StreamResponse:
-        exchange.model = document["model"]
-        exchange.user = _user_of(document)
-        self._book.know(exchange)
         if provider.only_listed and exchange.model not in provider.models:
             raise _unknown_model(exchange.model, exchange.dialect)
         spoken = codec(exchange.dialect)
@@ -292,10 +292,14 @@ def _key_of(headers: dict[str, str]) -> str:
     return key.strip() if scheme.lower() == "bearer" else ""
 
 
-def _user_of(document: dict[str, Any]) -> str:
+def _model_and_user(document: Any) -> tuple[str, str]:
+    """Read whom a body asks and for whom, before anybody has said that it is right."""
+    if not isinstance(document, dict):
+        return "", ""
     metadata = document.get("metadata")
     user = document.get("user") or (metadata.get("user_id") if isinstance(metadata, dict) else None)
-    return user if isinstance(user, str) else ""
+    model = document.get("model")
+    return model if isinstance(model, str) else "", user if isinstance(user, str) else ""
 
 
 def _model_row(name: str, provider: str, dialect: str) -> dict[str, Any]:

@@ -167,12 +167,17 @@ class Book:
         self._by["agent"][exchange.agent] += 1
         return exchange
 
-    def know(self, exchange: Exchange) -> None:
-        """Note that provider, model and user of an exchange are known."""
+    def know_provider(self, exchange: Exchange) -> None:
+        """Note that an exchange's provider is known."""
+        if exchange.number > self._since:
+            self._by["provider"][exchange.provider] += 1
+
+    def know_model(self, exchange: Exchange) -> None:
+        """Note that an exchange's model and user are known."""
         if exchange.number <= self._since:
             return
-        self._by["provider"][exchange.provider] += 1
-        self._by["model"][f"{exchange.provider}/{exchange.model}"] += 1
+        if exchange.model:
+            self._by["model"][f"{exchange.provider}/{exchange.model}"] += 1
         if exchange.user:
             self._by["user"][exchange.user] += 1
 
