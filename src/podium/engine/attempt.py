@@ -263,7 +263,8 @@ class Call:
         if isinstance(error, ProviderError):
             error.target = str(self.target)
             error.body = endpoint.scrub(error.body)
-        error.message = str(endpoint.scrub(error.message))
+        message = str(endpoint.scrub(error.message))
+        error.message = message if str(self.target) in message else f"{self.target}: {message}"
         error.args = (error.message,)
         self.error = error
         self._end("failed" if sent else "rejected")

@@ -131,6 +131,8 @@ def _load_messages(ask: Mapping[str, Any]) -> tuple[Message, ...]:
     if isinstance(prompt, str):
         return (Message(role="user", parts=(Text(text=prompt),)),)
     if prompt is not None:
+        if not isinstance(prompt, (list, tuple)):
+            raise _wrong("prompt", prompt, "text, or a list of parts")
         return (Message(role="user", parts=tuple(_load_part(part, f"prompt[{at}]") for at, part in enumerate(prompt))),)
     if not isinstance(messages, (list, tuple)):
         raise _wrong("messages", messages, "a list of messages")
