@@ -211,7 +211,5 @@ def _plain_mapping(value: Mapping[Any, Any], document: Document, findings: Findi
         if isinstance(key, str):
             built[str(key)] = plain(item, document, findings, (*path, str(key)))
         else:
-            document.note(
-                findings, path, f"a key here is of type {type(key).__name__}; keys are text.", "Put the key in quotes."
-            )
+            document.note(findings, path, f"a key here is a `{type(key).__name__}`; keys are text.", "Put it in quotes.")
     return built

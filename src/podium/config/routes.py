@@ -91,8 +91,6 @@ def _target(reader: Reader, section: TargetSection, path: Path, providers: Colle
 def _targets(
     reader: Reader, sections: list[TargetSection], path: Path, providers: Collection[str] | None
 ) -> tuple[Target, ...]:
-    if not sections and reader.is_whole(path):
-        reader.note(path, "the list is empty.", "Name at least one model, as `openai/gpt-4o`.")
     return tuple(_target(reader, section, (*path, place), providers) for place, section in enumerate(sections))
 
 

@@ -29,6 +29,7 @@ from podium.config.values import (
     Url,
     choice,
     model_map,
+    some_models,
     split_target,
 )
 from podium.wire.codec import DIALECTS
@@ -118,7 +119,7 @@ class RouteSection(Section):
 class TierSection(RouteSection):
     """A semantic name for some models and a strategy."""
 
-    models: list[TargetSection]
+    models: Annotated[list[TargetSection], BeforeValidator(some_models)]
     auto: Flag = True
     """Whether a request for the first model becomes this tier."""
 
@@ -128,7 +129,7 @@ class ExperimentSection(RouteSection):
 
     synonyms: ClassVar[dict[str, str]] = {"models": "providers"}
 
-    providers: list[TargetSection]
+    providers: Annotated[list[TargetSection], BeforeValidator(some_models)]
 
 
 class DefaultsSection(Section):

@@ -207,6 +207,13 @@ def model_map(value: Any) -> Any:
     return value
 
 
+def some_models(value: Any) -> Any:
+    """Let a list of models pass that names any."""
+    if isinstance(value, list) and not value:
+        raise complaint("the list is empty.", "Name at least one model, as `openai/gpt-4o`.")
+    return value
+
+
 def split_target(value: Any) -> Any:
     """Read `provider/model` as a mapping; what is no text stays as it is."""
     if not isinstance(value, str):
