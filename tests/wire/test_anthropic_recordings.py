@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -74,7 +75,7 @@ def test_a_stream_gives_the_same_events_however_it_is_split(recording: Recording
     draw = random.Random(recording.id)
     for _ in range(5):
         cuts = sorted({0, len(body), *(draw.randrange(len(body)) for _ in range(draw.randrange(1, 60)))})
-        assert read_stream(CODEC.reader(), [body[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]) == whole
+        assert read_stream(CODEC.reader(), [body[a:b] for a, b in pairwise(cuts)]) == whole
 
 
 @streams

@@ -2,7 +2,7 @@
 
 Theory. An Anthropic error is `{"type": "error", "error": {"type", "message"}, "request_id"}`. Its type says what kind it is,
 but `invalid_request_error` is many things, which only the message tells apart. Podium's own bodies add `error.code`, the stable
-name of the error (and `error.kind`, its class's, where the error has a code of its own): another Podium reads the same kind.
+name of the error (and `error.kind`, the class's, where that is another one): another Podium reads the same kind.
 
 Rules.
 - What asking again cannot help (an account without credit) is not retryable, whatever its status; the header `x-should-retry`
@@ -68,10 +68,12 @@ _OWN: dict[str, tuple[type[ProviderError], dict[str, Any]]] = {
     "rate_limited": (Throttled, {}),
     "budget_exceeded": (Throttled, {"retryable": False}),
     "cost_too_high": (Throttled, {"retryable": False}),
-    "all_targets_failed": (Overloaded, {}),
+    "all_targets_failed": (Overloaded, {"retryable": False}),
     "store_error": (Overloaded, {}),
 }
 """The codes that are no provider's, and what each means where it comes from an upstream that is Podium too."""
+
+_KINDS: dict[str, tuple[type[ProviderError], dict[str, Any]]] = _OWN | {code: (kind, {}) for code, kind in _CLASSES.items()}
 
 _TYPES: dict[str, type[ProviderError]] = {
     "authentication_error": AuthFailed,
@@ -125,28 +127,24 @@ def load_error(status: int, headers: Mapping[str, str], body: bytes) -> Provider
     document = words.body[0] if isinstance(words.body, list) and words.body else words.body
     fault = document.get("error") if isinstance(document, dict) else None
     fault = fault if isinstance(fault, dict) else {}
-    facts: dict[str, Any] = {"retry_after_s": load_retry_after(headers, words)}
-    if (error := _own_error(status, words, fault, facts)) is not None:
-        return error
-    kind, told = _kind(status, words, fault.get("type"))
-    facts |= told
+    told = _own_kind(fault)
+    kind, facts = told or _kind(status, words, fault.get("type"))
+    facts = {"retry_after_s": load_retry_after(headers, words), **facts}
     if (should := headers.get("x-should-retry")) in ("true", "false"):
         facts["retryable"] = should == "true"
-    return failure(kind, status, words, **facts)
+    if told is None:
+        return failure(kind, status, words, **facts)
+    return kind(words.message or "The provider gave no reason.", status=status, body=words.body, **facts)
 
 
-def _own_error(status: int, words: Words, fault: dict[str, Any], facts: dict[str, Any]) -> ProviderError | None:
-    """Read an error that another Podium wrote: its words are whole, and its code says what it is."""
+def _own_kind(fault: dict[str, Any]) -> tuple[type[ProviderError], dict[str, Any]] | None:
+    """Return what another Podium says that the error is, if another Podium says so; its words are whole."""
     code = fault.get("code")
     name = fault.get("kind", code)
-    if not isinstance(code, str) or not isinstance(name, str):
+    if not isinstance(code, str) or not isinstance(name, str) or name not in _KINDS:
         return None
-    kind, told = (_CLASSES[name], {}) if name in _CLASSES else _OWN.get(name, (None, {}))
-    if kind is None:
-        return None
-    if code != kind.code:
-        told = {**told, "code": code}
-    return kind(words.message or "The provider gave no reason.", status=status, body=words.body, **facts, **told)
+    kind, facts = _KINDS[name]
+    return kind, facts if code == kind.code else {**facts, "code": code}
 
 
 def _kind(status: int, words: Words, word: Any) -> tuple[type[ProviderError], dict[str, Any]]:
@@ -169,8 +167,9 @@ def dump_body(error: PodiumError) -> dict[str, Any]:
     """Write an error's document."""
     _, word = _status_and_type(error)
     fault: dict[str, Any] = {"type": word, "message": redact(str(error)), "code": error.code}
-    if type(error).code != error.code:
-        fault["kind"] = type(error).code
+    known = next(kind.code for kind in type(error).__mro__ if issubclass(kind, PodiumError) and kind.code in _KINDS)
+    if known != error.code:
+        fault["kind"] = known
     if (param := getattr(error, "param", None)) is not None:
         fault["param"] = param
     return {"type": "error", "error": fault}
