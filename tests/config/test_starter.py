@@ -14,6 +14,7 @@ import yaml
 from podium.config import check_files, compile_config, json_schema, load_config, starter
 from podium.config.sections import ConfigSection, DefaultsSection, ExperimentSection, ProviderSection, TierSection, UserSection
 from podium.config.shape import spellings
+from podium.errors import ConfigError
 
 ENV = dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "OPENROUTER_API_KEY", "GROQ_API_KEY"), "a-key-0123456789")
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from podium.config.values import (
+from podium.config.fields import (
     Count,
     CountOrNone,
     Duration,
@@ -28,10 +28,8 @@ from podium.config.values import (
     Tolerances,
     Url,
     choice,
-    model_map,
-    some_models,
-    split_target,
 )
+from podium.config.values import model_map, some_models, split_target
 from podium.wire.codec import DIALECTS
 
 STRATEGIES = ("first", "fallback", "race", "consensus")

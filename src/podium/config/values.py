@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, TypeAlias
+from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from podium.catalog.providers import kinds
@@ -253,53 +252,3 @@ def mapping(value: Any) -> dict[str, Any]:
 
 def _shown_scalar(value: Any) -> str:
     return show(value) if value is None or isinstance(value, str | int | float) else kind_of(value)
-
-
-def _schema(**schema: Any) -> WithJsonSchema:
-    return WithJsonSchema(schema)
-
-
-def choice(known: Iterable[str]) -> tuple[PlainValidator, WithJsonSchema]:
-    """Return the annotations of a field that takes one of some words."""
-    words = tuple(known)
-    return PlainValidator(one_of(*words)), _schema(type="string", enum=list(words))
-
-
-Text: TypeAlias = Annotated[str, PlainValidator(text), _schema(type="string", minLength=1)]
-Name: TypeAlias = Annotated[str, PlainValidator(name), _schema(type="string", minLength=1)]
-Flag: TypeAlias = Annotated[bool, PlainValidator(flag), _schema(type="boolean")]
-Count: TypeAlias = Annotated[int, PlainValidator(whole(1)), _schema(type="integer", minimum=1)]
-CountOrNone: TypeAlias = Annotated[int, PlainValidator(whole(0)), _schema(type="integer", minimum=0)]
-Duration: TypeAlias = Annotated[
-    float,
-    PlainValidator(duration),
-    _schema(
-        description="Milliseconds as a number, or text as 800ms, 30s, 5m, 1h.",
-        anyOf=[{"type": "number", "minimum": 100}, {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(ms|s|m|h)?\s*$|\$\{"}],
-    ),
-]
-Money: TypeAlias = Annotated[
-    Decimal,
-    PlainValidator(money),
-    _schema(
-        description="USD, as a number or as $0.05.",
-        anyOf=[{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": r"^\s*\$?\s*\d+(\.\d+)?|\$\{"}],
-    ),
-]
-Pattern: TypeAlias = Annotated[str, PlainValidator(pattern), _schema(type="string", format="regex")]
-Url: TypeAlias = Annotated[str, PlainValidator(url), _schema(type="string", format="uri")]
-Key: TypeAlias = Annotated[Secret | None, PlainValidator(key), _schema(type=["string", "null"])]
-Headers: TypeAlias = Annotated[
-    dict[str, str], PlainValidator(headers), _schema(type="object", additionalProperties={"type": "string"})
-]
-Tolerances: TypeAlias = Annotated[
-    dict[str, float],
-    PlainValidator(tolerances),
-    _schema(
-        anyOf=[
-            {"type": "array", "items": {"type": "string"}},
-            {"type": "object", "additionalProperties": {"type": "number", "minimum": 0}},
-        ]
-    ),
-]
-Mapping: TypeAlias = Annotated[dict[str, Any], PlainValidator(mapping), _schema(type="object")]

@@ -1,0 +1,68 @@
+"""The kinds of field that a section has: each a reader of `values` with its JSON Schema.
+
+Theory. The readers are plain functions, which code without pydantic uses too; here they become annotations, and each says to
+an editor's schema what it accepts.
+
+Rules. A schema says no more than its reader: what it refuses, the reader refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import PlainValidator, WithJsonSchema
+
+from podium.config import values
+from podium.types import Secret
+
+
+def _schema(**schema: Any) -> WithJsonSchema:
+    return WithJsonSchema(schema)
+
+
+def choice(known: Iterable[str]) -> tuple[PlainValidator, WithJsonSchema]:
+    """Return the annotations of a field that takes one of some words."""
+    words = tuple(known)
+    return PlainValidator(values.one_of(*words)), _schema(type="string", enum=list(words))
+
+
+Text: TypeAlias = Annotated[str, PlainValidator(values.text), _schema(type="string", minLength=1)]
+Name: TypeAlias = Annotated[str, PlainValidator(values.name), _schema(type="string", minLength=1)]
+Flag: TypeAlias = Annotated[bool, PlainValidator(values.flag), _schema(type="boolean")]
+Count: TypeAlias = Annotated[int, PlainValidator(values.whole(1)), _schema(type="integer", minimum=1)]
+CountOrNone: TypeAlias = Annotated[int, PlainValidator(values.whole(0)), _schema(type="integer", minimum=0)]
+Duration: TypeAlias = Annotated[
+    float,
+    PlainValidator(values.duration),
+    _schema(
+        description="Milliseconds as a number, or text as 800ms, 30s, 5m, 1h.",
+        anyOf=[{"type": "number", "minimum": 100}, {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(ms|s|m|h)?\s*$"}],
+    ),
+]
+Money: TypeAlias = Annotated[
+    Decimal,
+    PlainValidator(values.money),
+    _schema(
+        description="USD, as a number or as $0.05.",
+        anyOf=[{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": r"^\s*\$?\s*\d+(\.\d+)?"}],
+    ),
+]
+Pattern: TypeAlias = Annotated[str, PlainValidator(values.pattern), _schema(type="string", format="regex")]
+Url: TypeAlias = Annotated[str, PlainValidator(values.url), _schema(type="string", format="uri")]
+Key: TypeAlias = Annotated[Secret | None, PlainValidator(values.key), _schema(type=["string", "null"])]
+Headers: TypeAlias = Annotated[
+    dict[str, str], PlainValidator(values.headers), _schema(type="object", additionalProperties={"type": "string"})
+]
+Tolerances: TypeAlias = Annotated[
+    dict[str, float],
+    PlainValidator(values.tolerances),
+    _schema(
+        anyOf=[
+            {"type": "array", "items": {"type": "string"}},
+            {"type": "object", "additionalProperties": {"type": "number", "minimum": 0}},
+        ]
+    ),
+]
+Mapping: TypeAlias = Annotated[dict[str, Any], PlainValidator(values.mapping), _schema(type="object")]
