@@ -45,7 +45,7 @@ def test_every_error_of_podium_is_written_and_read_back(kind: type[PodiumError])
     document = json.loads(body)
     assert 400 <= status < 600
     assert document["type"] == "error"
-    assert document["error"]["message"] == "The model was asked. It failed. Ask again."
+    assert document["error"]["message"].endswith("The model was asked. It failed. Ask again.")
     assert (headers["retry-after"], headers["retry-after-ms"]) == ("2", "1200")
     again = CODEC.load_error(status, headers, body)
     assert again.code == kind.code
@@ -65,6 +65,24 @@ def test_every_error_of_podium_survives_a_stream(kind: type[PodiumError]) -> Non
     assert isinstance(event, Failed)
     assert isinstance(event.error, ProviderError)
     assert event.error.code == kind.code
+
+
+def test_a_prompt_that_is_too_long_is_told_in_the_words_that_clients_look_for() -> None:
+    _, _, body = CODEC.dump_error(ContextTooLong("400,000 tokens."))
+    assert json.loads(body)["error"] == {
+        "type": "invalid_request_error",
+        "message": "prompt is too long: 400,000 tokens.",
+        "code": "context_too_long",
+    }
+
+
+def test_an_error_class_that_this_module_does_not_know_is_read_as_its_base() -> None:
+    class Novel(TimedOut):
+        code = "novel"
+
+    status, headers, body = CODEC.dump_error(Novel("Too slow."))
+    again = CODEC.load_error(status, headers, body)
+    assert (type(again), again.code) == (TimedOut, "novel")
 
 
 def test_a_code_of_its_own_does_not_hide_the_class() -> None:

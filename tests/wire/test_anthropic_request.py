@@ -517,6 +517,33 @@ def test_only_anthropics_own_reasoning_goes_back() -> None:
     assert losses == ["messages[1].parts[0]", "messages[1].parts[2]"]
 
 
+def test_a_models_own_turn_may_come_from_anywhere() -> None:
+    part = Text(text="a", extra={"openai_chat": {"annotations": []}})
+    message = Message(role="assistant", parts=(part,), extra={"openai_chat": {"odd": 1}})
+    assert _dump(ASK, message, ASK, strict=True)[1] == []
+
+
+def test_an_empty_text_of_an_answer_is_not_sent_back() -> None:
+    empty = Text(text="", extra={"anthropic": {"$empty": True}})
+    body, _ = _dump(ASK, _message("assistant", empty, "Hi"), ASK)
+    assert body["messages"][1]["content"] == [{"type": "text", "text": "Hi"}]
+
+
+def test_white_space_at_the_end_of_a_prefill_is_trimmed_with_a_loss() -> None:
+    body, losses = _dump(ASK, _message("assistant", "```python\n"))
+    assert body["messages"][1]["content"] == [{"type": "text", "text": "```python"}]
+    assert losses == ["messages[-1]"]
+    body, losses = _dump(ASK, _message("assistant", " \n"))
+    assert len(body["messages"]) == 1
+    assert _dump(ASK, _message("assistant", "a "), ASK)[1] == []
+
+
+def test_blocks_that_a_caller_wrote_oddly_are_sent_as_they_are() -> None:
+    odd = Opaque(dialect="anthropic", data={"no": "type"})
+    body, _ = _dump(_message("user", odd, ToolResult(call_id="a")))
+    assert [block.get("type") for block in body["messages"][0]["content"]] == ["tool_result", None]
+
+
 def test_what_only_another_dialect_knows_is_a_loss() -> None:
     named = Message(role="user", parts=(Text(text="a"),), extra={"openai_chat": {"name": "bob", "$note": 1}})
     _, losses = _dump(named, extra={"openai_chat": {"store": True, "$note": 1}})
@@ -583,6 +610,8 @@ def test_a_model_may_take_temperature_or_top_p_but_not_both() -> None:
         ({"sampling": Sampling(max_tokens=5)}, Profile(max_output=64000), 5, []),
         ({"sampling": Sampling(max_tokens=99999)}, Profile(max_output=64000), 64000, ["sampling.max_tokens"]),
         ({"thinking": Thinking(effort="high")}, Profile(), 4096 + 16384, []),
+        ({"thinking": Thinking(effort="high")}, Profile(max_output=8192), 8192, []),
+        ({"thinking": Thinking(budget_tokens=9000)}, Profile(max_output=8192), 8192, ["thinking.budget_tokens"]),
     ],
 )
 def test_max_tokens_is_always_there(fields: dict[str, Any], profile: Profile, limit: int, lost: list[str]) -> None:

@@ -273,6 +273,22 @@ def test_an_error_body_where_a_stream_was_asked_for_is_that_error() -> None:
     assert isinstance(event.error, Overloaded)
 
 
+def test_what_stands_beside_the_stop_does_not_change_the_end() -> None:
+    stop = {"type": "message_stop", "usage": {"output_tokens": 1000}, "amazon-bedrock-invocationMetrics": {"latency": 1}}
+    events = _read(START, *TEXT, END[0], stop)
+    answer = fold(events)
+    assert answer.usage is not None
+    assert answer.usage.output == 9
+    writer = CODEC.writer(ASK)
+    assert read_stream(CODEC.reader(), [b"".join(writer.send(event) for event in events)]) == events
+
+
+def test_odd_citations_are_kept_and_written_again() -> None:
+    events = _read(START, *_block({"type": "text", "text": "", "citations": 5}), *END)
+    writer = CODEC.writer(ASK)
+    assert fold(read_stream(CODEC.reader(), [b"".join(writer.send(event) for event in events)])) == fold(events)
+
+
 # --- Writing ---------------------------------------------------------------------------------------------------------
 
 

@@ -108,6 +108,9 @@ _TELLING: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
 )
 """What the message of an `invalid_request_error` tells, the first that matches."""
 
+_TOO_LONG = "prompt is too long: "
+"""What Anthropic's clients look for in a message to know that they must shorten the conversation."""
+
 _WIRE_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -134,7 +137,8 @@ def load_error(status: int, headers: Mapping[str, str], body: bytes) -> Provider
         facts["retryable"] = should == "true"
     if told is None:
         return failure(kind, status, words, **facts)
-    return kind(words.message or "The provider gave no reason.", status=status, body=words.body, **facts)
+    message = words.message.removeprefix(_TOO_LONG) if kind is ContextTooLong else words.message
+    return kind(message or "The provider gave no reason.", status=status, body=words.body, **facts)
 
 
 def _own_kind(fault: dict[str, Any]) -> tuple[type[ProviderError], dict[str, Any]] | None:
@@ -166,7 +170,10 @@ def _status_and_type(error: PodiumError) -> tuple[int, str]:
 def dump_body(error: PodiumError) -> dict[str, Any]:
     """Write an error's document."""
     _, word = _status_and_type(error)
-    fault: dict[str, Any] = {"type": word, "message": redact(str(error)), "code": error.code}
+    message = redact(str(error))
+    if isinstance(error, ContextTooLong) and "prompt is too long" not in message.lower():
+        message = _TOO_LONG + message
+    fault: dict[str, Any] = {"type": word, "message": message, "code": error.code}
     known = next(kind.code for kind in type(error).__mro__ if issubclass(kind, PodiumError) and kind.code in _KINDS)
     if known != error.code:
         fault["kind"] = known

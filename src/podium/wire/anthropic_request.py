@@ -187,10 +187,10 @@ def dump_request(request: Request, profile: Profile) -> Dumped:
     if request.extra:
         losses.add_foreign(request.extra, "")
     body: dict[str, Any] = {"model": request.model}
-    limit = request.sampling.max_tokens
+    limit = _limit(request.sampling.max_tokens, None if verbatim else profile.max_output)
     thinking = dump_thinking(request, profile, verbatim, limit, losses)
     body |= dump_sampling(request, profile, thinking, verbatim, losses)
-    turns = Turns(profile, losses)
+    turns = Turns(profile, losses, verbatim)
     turns.add_all(request.messages)
     system = turns.system(request.system, kept)
     if request.stream:
@@ -218,9 +218,14 @@ def dump_request(request: Request, profile: Profile) -> Dumped:
     )
 
 
+def _limit(asked: int | None, possible: int | None) -> int | None:
+    return possible if asked is None else asked if possible is None else min(asked, possible)
+
+
 def _dump_user(body: dict[str, Any], user: str | None, kept: dict[str, Any]) -> None:
     if user is not None:
-        body["metadata"] = {**(kept.get("metadata") or {}), "user_id": user}
+        rest = kept.get("metadata")
+        body["metadata"] = {**rest, "user_id": user} if type(rest) is dict else {"user_id": user}
 
 
 def _dump_form(

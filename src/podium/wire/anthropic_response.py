@@ -238,11 +238,11 @@ def dump_response(response: Response) -> bytes:
         )
     choice: Choice = response.choices[0]
     message = dump_started(response)
+    overlay(message, response.end_extra.get(NAME))
+    message |= dump_finish(choice.finish)
     message["content"] = [
         block for at, part in enumerate(choice.parts) if (block := dump_part(part, f"content.{at}")) is not None
     ]
-    message |= dump_finish(choice.finish)
-    overlay(message, response.end_extra.get(NAME))
     if response.usage is not None or "usage" not in message:
         message["usage"] = dump_usage(response.usage)
     return dump_json(message)

@@ -182,7 +182,7 @@ def load_thinking(raw: dict[str, Any] | None, effort: str | None) -> Thinking | 
 
 
 class ThinkingFields:
-    """How thinking is asked for in one request: the `thinking` object, the effort, and the least that `max_tokens` must be."""
+    """How thinking is asked for in one request: the `thinking` object and the effort."""
 
     __slots__ = ("effort", "thinking")
 
@@ -203,7 +203,7 @@ class ThinkingFields:
 
 
 def dump_thinking(request: Request, profile: Profile, verbatim: bool, limit: int | None, losses: Losses) -> ThinkingFields:
-    """Write how much the model may think, in the style of the profile. `limit` is the caller's `max_tokens`."""
+    """Write how much the model may think, in the style of the profile. `limit` is the most that `max_tokens` can be."""
     asked = request.thinking
     if asked is None:
         return ThinkingFields()
@@ -254,7 +254,7 @@ def _effort(asked: Thinking, profile: Profile, losses: Losses) -> str | None:
 def _budget(asked: Thinking, limit: int | None, losses: Losses) -> int:
     """Return a budget that Anthropic takes beside this `max_tokens`; 0 where none is possible."""
     if limit is not None and limit <= MIN_BUDGET:
-        losses.add("thinking", f"Thinking needs a max_tokens above {MIN_BUDGET}; this request has {limit}.")
+        losses.add("thinking", f"Thinking needs a max_tokens above {MIN_BUDGET}; here it is {limit}.")
         return 0
     if asked.budget_tokens is None:
         if asked.effort not in BUDGETS and asked.effort is not None:
@@ -318,10 +318,10 @@ def dump_sampling(
 def _max_tokens(request: Request, profile: Profile, thinking: ThinkingFields, verbatim: bool, losses: Losses) -> int:
     limit = request.sampling.max_tokens
     if limit is None:
-        return max(profile.max_output or DEFAULT_MAX_TOKENS + thinking.budget, thinking.budget + 1)
+        return DEFAULT_MAX_TOKENS + thinking.budget if profile.max_output is None else profile.max_output
     if not verbatim and profile.max_output is not None and limit > profile.max_output:
         losses.add("sampling.max_tokens", f"This model writes at most {profile.max_output} tokens.")
-        return max(profile.max_output, thinking.budget + 1)
+        return profile.max_output
     return limit
 
 

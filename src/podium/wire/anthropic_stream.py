@@ -278,7 +278,9 @@ class Reader:
             raise Malformed("", "The message stops before message_start")
         if self._open is not None:
             self._close_block(events, {})
-        kept = {**self._end, **_rest(event)}
+        kept = dict(self._end)
+        if len(event) > 1:
+            kept["$stop"] = _rest(event)
         if self._strange:
             kept["$events"] = self._strange
         finish = self._finish or Finish(reason="other")

@@ -10,7 +10,9 @@ Rules.
 - Leading system and developer messages become system blocks. A later one stays where it is: as a message of the role `system`
   where the profile says `inline_system` and Anthropic's rules of placement hold (after a user turn; last, or before an
   assistant's), else as user text between `<system>` tags, with a Loss.
-- Empty text blocks of other origin are left out; Anthropic rejects them.
+- Empty text blocks of other origin are left out, and so is the white space that ends a last turn of the assistant, which the
+  model is to go on with; Anthropic rejects both.
+- What another dialect noted on a model's own turn is nothing that the caller asked for, and no loss.
 
 https://platform.claude.com/docs/en/api/messages/create and
 https://platform.claude.com/docs/en/build-with-claude/mid-conversation-system-messages
@@ -87,7 +89,11 @@ def _split(role: Any, parts: list[Part], kept: dict[str, Any]) -> list[Message]:
 
 def is_string(note: Any, blocks: list[dict[str, Any]]) -> bool:
     """Whether blocks can stand as the string that the note says they were."""
-    return note == "string" and len(blocks) == 1 and len(blocks[0]) == 2 and blocks[0]["type"] == "text"
+    return note == "string" and len(blocks) == 1 and len(blocks[0]) == 2 and _is_text(blocks[0])
+
+
+def _is_text(block: dict[str, Any]) -> bool:
+    return block.get("type") == "text" and type(block.get("text")) is str
 
 
 class _Turn:
@@ -105,7 +111,7 @@ class _Turn:
         """Write the message."""
         content: Any = self.blocks
         if self.sort and self.role == "user" and len(content) > 1:
-            content = sorted(content, key=lambda block: block["type"] != "tool_result")
+            content = sorted(content, key=lambda block: block.get("type") != "tool_result")
         if "$content" in self.kept and is_string(self.kept["$content"], content):
             content = content[0]["text"]
         return overlay({"role": self.role, "content": content}, self.kept)
@@ -114,11 +120,13 @@ class _Turn:
 class Turns:
     """Gathers a conversation's messages into turns of the wire."""
 
-    def __init__(self, profile: Profile, losses: Losses) -> None:
+    def __init__(self, profile: Profile, losses: Losses, verbatim: bool) -> None:
         self._profile = profile
+        self._verbatim = verbatim
         self._losses = losses
         self._turns: list[_Turn] = []
         self._leading: list[dict[str, Any]] = []
+        self._foreign_counts = True
 
     def add_all(self, messages: tuple[Message, ...]) -> None:
         """Take all messages, in their order."""
@@ -128,8 +136,9 @@ class Turns:
         if lead and lead == len(messages):
             lead -= 1  # nothing would be left to answer: the last one stays in its place
         for at, message in enumerate(messages):
-            if message.extra:
+            if message.extra and message.role != "assistant":
                 self._losses.add_foreign(message.extra, f"messages[{at}].")
+            self._foreign_counts = message.role != "assistant"
             blocks = self._blocks(message, at)
             if at < lead:
                 self._leading += blocks
@@ -137,6 +146,20 @@ class Turns:
                 self._add_system(blocks, messages, at)
             else:
                 self._add(_WIRE_ROLES.get(message.role, "system"), blocks, message.extra.get(NAME, {}))
+        self._foreign_counts = True
+        if not self._verbatim:
+            self._trim()
+
+    def _trim(self) -> None:
+        last = self._turns[-1] if self._turns else None
+        if last is None or last.role != "assistant" or not last.blocks or not _is_text(last.blocks[-1]):
+            return
+        block = last.blocks[-1]
+        if (text := block["text"].rstrip()) != block["text"]:
+            self._losses.add("messages[-1]", "Anthropic takes no white space at the end of the turn to go on with.")
+            last.blocks[-1:] = [{**block, "text": text}] if text else []
+            if not last.blocks:
+                self._turns.pop()
 
     def _add(self, role: str, blocks: list[dict[str, Any]], kept: dict[str, Any]) -> None:
         last = self._turns[-1] if self._turns else None
@@ -155,9 +178,7 @@ class Turns:
             self._add("system", blocks, {})
             return
         self._losses.add(f"messages[{at}].role", "This model takes no instructions there; they stand as marked user text.")
-        marked = [
-            {**block, "text": f"<system>\n{block['text']}\n</system>"} if block["type"] == "text" else block for block in blocks
-        ]
+        marked = [{**block, "text": f"<system>\n{block['text']}\n</system>"} if _is_text(block) else block for block in blocks]
         self._add("user", marked, {})
 
     def system(self, parts: tuple[Text | Opaque, ...], kept: dict[str, Any]) -> list[dict[str, Any]]:
@@ -178,11 +199,11 @@ class Turns:
     def _block(self, part: Part, path: str) -> list[dict[str, Any]]:
         """Return the part's block; nothing for what is left out."""
         extra: Extra = part.extra
-        if extra and not isinstance(part, Reasoning):
+        if extra and self._foreign_counts and not isinstance(part, Reasoning):
             self._losses.add_foreign(extra, f"{path}.")
         match part:
             case Text():
-                return [dump_text(part)] if part.text or "$empty" in extra.get(NAME, {}) else []
+                return [dump_text(part)] if part.text or (self._verbatim and "$empty" in extra.get(NAME, {})) else []
             case ToolCall():
                 return [dump_call(part, path)]
             case ToolResult():

@@ -41,8 +41,8 @@ from podium.wire.documents import dump_json
 _BEGUN: dict[str, Any] = {"content": [], "stop_reason": None, "stop_sequence": None}
 
 
-def _event(kind: str, **fields: Any) -> bytes:
-    return b"event: %b\ndata: %b\n\n" % (kind.encode(), dump_json({"type": kind, **fields}))
+def _event(kind: str, fields: dict[str, Any]) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (kind.encode(), dump_json({**fields, "type": kind}))
 
 
 class Writer:
@@ -81,7 +81,7 @@ class Writer:
             "cache_read_input_tokens": 0,
             "output_tokens": 0,
         }
-        return _event("message_start", message={**dump_started(event), **_BEGUN, "usage": usage})
+        return _event("message_start", {"message": {**dump_started(event), **_BEGUN, "usage": usage}})
 
     def _begin(self, event: PartStart) -> bytes:
         if event.choice:
@@ -96,7 +96,7 @@ class Writer:
             case Text() | Refusal():
                 begun = overlay({"type": "text", "text": ""}, kept)
                 begun |= {"text": ""}
-                if begun.get("citations"):
+                if type(begun.get("citations")) is list:
                     begun["citations"] = []
             case Reasoning() if kept is None or kept.get("$type") != "redacted_thinking":
                 begun = overlay({"type": "thinking", "thinking": ""}, kept) | {"thinking": "", "signature": ""}
@@ -105,12 +105,12 @@ class Writer:
                 overlay(begun, kept)
             case _:
                 begun = dump_part(part, f"content.{index}")
-        written = _event("content_block_start", index=index, content_block=begun)
+        written = _event("content_block_start", {"index": index, "content_block": begun})
         text = part.arguments if isinstance(part, ToolCall) else getattr(part, "text", "")
         if text:
             written += self._text(text)
-        if isinstance(part, Text) and kept and kept.get("citations"):
-            written += self._citations(kept["citations"])
+        if isinstance(part, Text) and kept and type(citations := kept.get("citations")) is list:
+            written += self._citations(citations)
         return written
 
     def _text(self, text: str) -> bytes:
@@ -126,18 +126,18 @@ class Writer:
             dump_json({"type": kind, key: text}),
         )
 
+    def _raw_delta(self, delta: dict[str, Any]) -> bytes:
+        return _event("content_block_delta", {"index": self._next - 1, "delta": delta})
+
     def _citations(self, citations: list[Any]) -> bytes:
-        return b"".join(
-            _event("content_block_delta", index=self._next - 1, delta={"type": "citations_delta", "citation": each})
-            for each in citations
-        )
+        return b"".join(self._raw_delta({"type": "citations_delta", "citation": each}) for each in citations)
 
     def _delta(self, event: PartDelta) -> bytes:
         written = self._text(event.text) if event.text else b""
         if event.extra:
             self._extra = merge_extra(self._extra, event.extra)
             citations = event.extra.get(NAME, {}).get("citations")
-            if citations and isinstance(self._part, Text):
+            if type(citations) is list and isinstance(self._part, Text):
                 written += self._citations(citations)
         return written
 
@@ -146,22 +146,21 @@ class Writer:
         part, self._part = self._part, None
         if part is None:
             return b""
-        index, written = self._next - 1, b""
+        written = b""
         kept = self._extra.get(NAME, {})
         if isinstance(part, Reasoning) and kept.get("$type") != "redacted_thinking":
             signature = kept.get("signature", "") if NAME in self._extra else dump_mark(self._extra)
             if signature:
-                delta = {"type": "signature_delta", "signature": signature}
-                written = _event("content_block_delta", index=index, delta=delta)
+                written = self._raw_delta({"type": "signature_delta", "signature": signature})
         for delta in kept.get("$deltas", ()):
             if "type" in delta:
-                written += _event("content_block_delta", index=index, delta=delta)
-        return written + _event("content_block_stop", index=index)
+                written += self._raw_delta(delta)
+        return written + _event("content_block_stop", {"index": self._next - 1})
 
     def _finish(self, event: Finished) -> bytes:
         self._ended = True
         if len(event.finishes) != 1:
             raise UnrepresentableError("Anthropic's streams hold one choice.", param="n", hint="Ask for one answer (n=1).")
-        fields: dict[str, Any] = {"delta": dump_finish(event.finishes[0]), "usage": dump_usage(event.usage)}
-        overlay(fields, event.extra.get(NAME))
-        return self._close() + _event("message_delta", **fields) + _event("message_stop")
+        kept = event.extra.get(NAME, {})
+        fields = overlay({}, kept) | {"delta": dump_finish(event.finishes[0]), "usage": dump_usage(event.usage)}
+        return self._close() + _event("message_delta", fields) + _event("message_stop", kept.get("$stop", {}))
