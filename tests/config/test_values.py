@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from podium.config import compile_config, load_config
+from podium.config import compile_config, compile_with_warnings, load_config
 from podium.errors import ConfigError
 from podium.routing.snapshot import ModelEntry, Provider, Snapshot, Tier
 from podium.types import Secret, Target
@@ -222,3 +222,13 @@ def test_aliases_may_point_at_anything_that_a_caller_may_write() -> None:
 def test_the_switches_of_the_config_are_kept() -> None:
     made = compile_config({"providers": {"local": {}}, "autoTiers": False, "trackCost": False, "track_performance": False})
     assert (made.auto_tiers, made.track_cost, made.track_performance, made.version) == (False, False, False, 0)
+
+
+def test_a_key_in_the_file_is_worth_a_warning_but_not_for_an_address_on_this_machine(tmp_path: Path) -> None:
+    (tmp_path / "podium.yaml").write_text(
+        "providers:\n  openai: {api_key: sk-abc}\n  vllm: {api_key: EMPTY}\n  groq: {api_key: '${GROQ_API_KEY}'}\n"
+    )
+    _, warnings = compile_with_warnings(load_config(tmp_path / "podium.yaml"), env=ENV)
+    assert [(problem.line, problem.path) for problem in warnings] == [(2, "providers.openai.api_key")]
+    _, warnings = compile_with_warnings({"providers": {"openai": {"api_key": "sk-abc"}}}, env=ENV)
+    assert warnings == ()

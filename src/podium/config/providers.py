@@ -5,7 +5,8 @@ error: it loads, says why in `unusable`, and its targets are skipped with those 
 
 Rules. A key is looked for in `api_key`, then in its kind's usual environment variables. A key that the config names but the
 environment lacks is missing, even where the kind needs none: who names a key wants it sent. A key given to a kind that needs
-none is sent as a bearer token.
+none is sent as a bearer token. A key that stands in a file is worth a warning, except for an address on the same machine, where keys are often
+made up.
 """
 
 from __future__ import annotations
@@ -124,11 +125,6 @@ def _key(
         if missing is not None:
             return None, missing, True
     if section.api_key is not None:
-        if place not in environment.named and reader.document.written:
-            variable = row.key_variables[0] if row.key_variables else "NAME_OF_A_VARIABLE"
-            reader.warn(
-                (*path, "api_key"), "a key stands in the file itself.", f"Write `${{{variable}}}` and set that variable."
-            )
         return section.api_key, environment.named.get(place), place in environment.named
     return (*_usual_key(values, row), False)
 
@@ -165,8 +161,13 @@ def _warn(reader: Reader, provider: Provider, path: Path) -> None:
     if provider.enabled and provider.unusable:
         reader.warn(path, f"this provider is skipped: {provider.unusable}.")
     parts = urlsplit(provider.base_url)
-    if parts.scheme == "http" and parts.hostname not in _LOOPBACK and provider.api_key is not None:
+    if provider.api_key is None or parts.hostname in _LOOPBACK:
+        return
+    if parts.scheme == "http":
         reader.warn((*path, "base_url"), "the key would travel without encryption.", "Use `https://`.")
+    if provider.key_variable is None and reader.document.written:
+        usual = next(iter(_row(provider.kind).key_variables), "NAME_OF_A_VARIABLE")
+        reader.warn((*path, "api_key"), "a key stands in the file itself.", f"Write `${{{usual}}}` and set that variable.")
 
 
 def change_provider(
