@@ -98,11 +98,15 @@ async def test_a_stall_falls_silent_after_its_tokens(sim: Sim, http: aiohttp.Cli
     sim.set("gpt-4o", stall_after=4)
     provider, path = ("openai", "chat/completions") if dialect == "openai_chat" else ("anthropic", "v1/messages")
     got = b""
-    async with http.post(f"{sim.base_url(provider)}/{path}", json={**MESSAGE, "stream": True}, headers=KEY) as response:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.15):
-                async for chunk in response.content.iter_any():
-                    got += chunk
+
+    async def listen() -> None:
+        nonlocal got
+        async with http.post(f"{sim.base_url(provider)}/{path}", json={**MESSAGE, "stream": True}, headers=KEY) as response:
+            async for chunk in response.content.iter_any():
+                got += chunk
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(listen(), 0.15)
     marks = got.count(b'"content":"') - 1 if dialect == "openai_chat" else got.count(b"text_delta")
     assert marks == 4
     await sim.idle()
@@ -122,11 +126,14 @@ async def test_a_break_cuts_the_connection(sim: Sim, http: aiohttp.ClientSession
 async def test_the_sdks_raise_where_a_stream_breaks(sim: Sim) -> None:
     sim.set("gpt-4o", break_after=3)
     got = []
-    async with openai.AsyncOpenAI(base_url=sim.base_url(), api_key="k", max_retries=0) as client:
-        stream = await client.chat.completions.create(**CHAT, stream=True)  # type: ignore[call-overload]
-        with pytest.raises(Exception, match="closed|incomplete|peer"):
-            async for chunk in stream:
+
+    async def listen() -> None:
+        async with openai.AsyncOpenAI(base_url=sim.base_url(), api_key="k", max_retries=0) as client:
+            async for chunk in await client.chat.completions.create(**CHAT, stream=True):  # type: ignore[call-overload]
                 got.append(chunk)  # noqa: PERF401 - a comprehension would lose what came before the error
+
+    with pytest.raises(openai.APIConnectionError):
+        await listen()
     assert len(got) == 4
 
 
@@ -137,8 +144,9 @@ async def test_malformed_events_come_in_mid_stream(sim: Sim, http: aiohttp.Clien
     assert b"data: }{" in chat
     assert b"[DONE]" not in chat
     assert b"message_stop" not in message
-    with pytest.raises(ValueError, match="."):
-        json.loads((await post(http, sim))[2])
+    _, _, body = await post(http, sim)
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(body)
     assert sim.stats.broken == 3
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
@@ -88,7 +89,7 @@ async def test_a_body_must_be_json_and_not_too_large(sim: Sim, http: aiohttp.Cli
         status, _, body = await ask(http, url, data=b'{"model": ', headers=keys)
         assert status == 400
         assert "JSON" in body["error"]["message"]
-    status, _, body = await ask(http, message, data=b" " * (33 * 1024 * 1024), headers=keys)
+    status, _, body = await ask(http, message, data=io.BytesIO(b" " * (33 * 1024 * 1024)), headers=keys)
     assert (status, body["error"]["type"]) == (413, "request_too_large")
     assert sim.stats.refused == 3
 

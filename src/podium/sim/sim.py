@@ -83,7 +83,7 @@ class Sim:
             raise ConfigError("This sim is already running.", hint="Use one `async with` or `with` for each Sim.")
         self._server.stopping = False
         self._runner = web.AppRunner(
-            self._server.app(), handler_cancellation=True, access_log=None, handle_signals=False, shutdown_timeout=0.0
+            self._server.app(), handler_cancellation=True, access_log=None, handle_signals=False, shutdown_timeout=0.05
         )
         await self._runner.setup()
         try:
