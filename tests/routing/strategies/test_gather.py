@@ -177,6 +177,20 @@ def test_agreement_is_not_escalated() -> None:
     assert delivered(world).consensus.escalated_to is None
 
 
+def test_nobody_is_asked_beside_the_escalation() -> None:
+    skipped = (Considered(name="e/m", why="it is disabled"),)
+    script = {A: [says("x")], B: [says("x")], C: [says("y")], D: [says("z", 9.0)]}
+    world = run(script, skipped=skipped, not_before={C: 3.0}, quorum=4, escalate_to=D)
+    assert [launch.target for launch in world.launches] == [A, B, D]
+    assert (delivered(world).response.text, delivered(world).consensus.stopped_early) == ("z", True)
+
+
+@pytest.mark.parametrize("settings", [{"on_disagree": "error"}, {"escalate_to": D}])
+def test_where_best_is_enough_too_few_answers_are_no_disagreement(settings: dict[str, Any]) -> None:
+    script = {A: [says("x")], B: [fails(AuthFailed("no"))], D: [says("z")]}
+    assert delivered(run(script, targets=(A, B), on_insufficient="best", **settings)).response.text == "x"
+
+
 def test_an_escalation_that_fails_leaves_the_plurality() -> None:
     world = run({A: [says("x")], B: [says("y")], D: [fails(AuthFailed("The key is wrong."))]}, escalate_to=D)
     found = delivered(world)

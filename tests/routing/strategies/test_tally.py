@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from podium.routing.strategies.judges import NO_RULES, Reading
+from podium.routing.strategies.judges import NO_RULES, Reading, Rules
 from podium.routing.strategies.tally import Places, cluster, entropy_agreement, settled
 
 
@@ -37,6 +37,15 @@ def test_settled_means_exactly_that_no_further_votes_change_the_winner_or_its_qu
 
 def test_clusters_are_in_the_order_of_their_votes_and_then_of_their_targets() -> None:
     assert count({4: "x", 0: "y", 3: "z", 1: "x", 2: "z"}) == [(1, 4), (2, 3), (0,)]
+
+
+def test_with_a_tolerance_nothing_is_settled_before_all_are_in() -> None:
+    rules = Rules(fields={"n": 1.0})
+    votes = {place: Reading("json", str(n), None, (n,)) for place, n in {1: 10, 2: 10, 3: 10, 4: 1, 5: 3}.items()}
+    assert cluster(votes, rules)[0] == (1, 2, 3)
+    assert not settled(cluster(votes, rules), [0], 3, rules)
+    # One answer between two that disagree brings them together, and it is the first of as many votes.
+    assert cluster({0: Reading("json", "2", None, (2,)), **votes}, rules)[0] == (0, 4, 5)
 
 
 def test_entropy_agreement_is_one_for_unanimity_zero_for_none_and_zero_for_fewer_than_two() -> None:

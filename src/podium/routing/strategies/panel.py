@@ -56,23 +56,22 @@ class Panel:
         schema = strategy.schema if strategy.schema is not None or output is None else output.schema
         pattern = compile_pattern(strategy.answer_pattern) if strategy.answer_pattern is not None else None
         self._rules = Rules(pattern=pattern, fields=strategy.fields, schema=schema)
-        self._readings: dict[JudgeName, dict[int, Reading | NoVote]] = {}
         self._judges = _possible(strategy, structured)
-        for judge in self._judges:
-            self._readings[judge] = {}
+        self._votes: dict[JudgeName, dict[int, Reading]] = {judge: {} for judge in self._judges}
+        self._unread: dict[JudgeName, dict[int, str]] = {judge: {} for judge in self._judges}
 
     def add(self, place: int, response: Response) -> None:
         """Take the answer of a place."""
         self.responses[place] = response
         for judge in self._judges:
             try:
-                self._readings[judge][place] = read(judge, response, self._rules)
+                self._votes[judge][place] = read(judge, response, self._rules)
             except NoVote as reason:
-                self._readings[judge][place] = reason
+                self._unread[judge][place] = str(reason)
         if len(self._judges) == 2 and response.text.strip() and not response.tool_calls:
-            reading = self._readings["json"][place]
+            reading = self._votes["json"].get(place)
             # The one text that is no JSON object settles it.
-            if not isinstance(reading, Reading) or not isinstance(reading.document, dict):
+            if reading is None or not isinstance(reading.document, dict):
                 self._judges = ("exact",)
 
     def add_failure(self, place: int, target: Target, reason: str) -> None:
@@ -91,16 +90,17 @@ class Panel:
         """Say whether the places still out can change neither the winner, nor its quorum, nor whether answers suffice."""
         if not out:
             return True
+        if any(len(self._votes[judge]) < self.min_answers for judge in self._judges):
+            return False
         verdicts = [self._judge(judge) for judge in self._judges]
         return (
-            all(len(each.votes) >= self.min_answers for each in verdicts)
-            and all(settled(each.clusters, out, self.quorum, self._rules) for each in verdicts)
+            all(settled(each.clusters, out, self.quorum, self._rules) for each in verdicts)
             and len({(each.clusters[0][0], each.quorum_met) for each in verdicts}) == 1
         )
 
     def hopeless(self, out: Collection[int]) -> bool:
         """Say whether fewer answers than `min_answers` will come, whatever the places still out do."""
-        return max(len(self._judge(judge).votes) for judge in self._judges) + len(out) < self.min_answers
+        return max(len(self._votes[judge]) for judge in self._judges) + len(out) < self.min_answers
 
     def consensus(self, verdict: Verdict, *, stopped_early: bool, escalated_to: Target | None = None) -> Consensus:
         """Put a verdict in the words of a result."""
@@ -131,16 +131,13 @@ class Panel:
         )
 
     def _judge(self, judge: JudgeName) -> Verdict:
-        readings = self._readings[judge]
-        votes = {place: reading for place, reading in readings.items() if isinstance(reading, Reading)}
+        votes = self._votes[judge]
         clusters = cluster(votes, self._rules)
         return Verdict(judge, votes, clusters, bool(clusters) and len(clusters[0]) >= self.quorum)
 
     def _errors(self, judge: JudgeName) -> tuple[Considered, ...]:
-        failures = dict(self._failures)
-        for place, reading in self._readings[judge].items():
-            if isinstance(reading, NoVote):
-                failures[place] = Considered(name=str(self.targets[place]), why=str(reading))
+        unread = self._unread[judge].items()
+        failures = self._failures | {place: Considered(name=str(self.targets[place]), why=why) for place, why in unread}
         return (*(failures[place] for place in sorted(failures)), *self.skipped)
 
 
