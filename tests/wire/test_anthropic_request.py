@@ -517,6 +517,24 @@ def test_only_anthropics_own_reasoning_goes_back() -> None:
     assert losses == ["messages[1].parts[0]", "messages[1].parts[2]"]
 
 
+def test_what_another_dialect_says_without_asking_for_anything_is_no_loss() -> None:
+    said = {"openai_chat": {"stream": False, "tools": [], "name": None, "stream_options": {"include_usage": True}}}
+    assert _dump(extra=said, strict=True)[1] == []
+
+
+def test_a_cache_mark_in_another_dialect_is_anthropics_own() -> None:
+    marked = {"openai_chat": {"cache_control": CACHE}}
+    body, losses = _dump(
+        _message("user", Text(text="a", extra=marked)),
+        system=(Text(text="b", extra=marked),),
+        tools=(Tool(name="f", extra=marked),),
+    )
+    assert body["messages"][0]["content"][0]["cache_control"] == CACHE
+    assert body["system"][0]["cache_control"] == CACHE
+    assert body["tools"][0]["cache_control"] == CACHE
+    assert losses == []
+
+
 def test_a_models_own_turn_may_come_from_anywhere() -> None:
     part = Text(text="a", extra={"openai_chat": {"annotations": []}})
     message = Message(role="assistant", parts=(part,), extra={"openai_chat": {"odd": 1}})

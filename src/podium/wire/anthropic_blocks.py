@@ -78,6 +78,14 @@ def overlay(said: dict[str, Any], kept: dict[str, Any] | None) -> dict[str, Any]
     return said
 
 
+def take_mark(block: dict[str, Any], extra: Extra) -> dict[str, Any]:
+    """Put a cache mark on a block that another dialect's client put there (OpenRouter's and LiteLLM's are Anthropic's)."""
+    for dialect, kept in extra.items():
+        if dialect != NAME and type(mark := kept.get("cache_control")) is dict:
+            return {"cache_control": mark, **block}
+    return block
+
+
 def own(kept: dict[str, Any]) -> Extra:
     """Return the extra that holds what was kept, if anything was."""
     return {NAME: kept} if kept else {}

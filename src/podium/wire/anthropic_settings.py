@@ -21,7 +21,7 @@ from typing import Any
 
 from podium.errors import UnrepresentableError
 from podium.types import Extra, Loss, Opaque, Output, Profile, Request, Thinking, Tool, ToolChoice
-from podium.wire.anthropic_blocks import NAME, difference, dump_opaque, overlay, own, wire_name
+from podium.wire.anthropic_blocks import NAME, difference, dump_opaque, overlay, own, take_mark, wire_name
 from podium.wire.documents import Malformed
 
 DEFAULT_MAX_TOKENS = 4096
@@ -39,6 +39,10 @@ _WORDS: dict[Any, Any] = {word: mode for mode, word in _MODES.items()}
 
 JSON_INSTRUCTION = "Answer with one valid JSON object and nothing else: no words before or after it, no code fence."
 """What stands in for a JSON mode, which Anthropic does not have."""
+
+
+_MOOT = frozenset({"stream_options"})
+"""What other dialects must ask for and Anthropic always does: to count the tokens of a stream."""
 
 
 class Losses:
@@ -60,13 +64,14 @@ class Losses:
             )
         self.found.append(Loss(setting=setting, reason=reason))
 
-    def add_foreign(self, extra: Extra, path: str) -> None:
-        """Note what other dialects said beyond the typed fields, and what cannot be said in this one."""
+    def add_foreign(self, extra: Extra, path: str, marks: bool = False) -> None:
+        """Note what other dialects said and this one cannot; with `marks`, cache marks are taken over elsewhere."""
         for dialect, kept in extra.items():
             if dialect == NAME:
                 continue
-            for key in kept:
-                if key[:1] != "$":
+            for key, value in kept.items():
+                asks = value is not None and value is not False and value != [] and value != {}
+                if asks and key[:1] != "$" and key not in _MOOT and not (marks and key == "cache_control"):
                     self.add(f"{path}{key}", f"Only {dialect} knows it.")
 
 
@@ -113,8 +118,8 @@ def dump_tools(request: Request, profile: Profile, losses: Losses) -> list[dict[
             continue
         said = _said_of_tool(tool)
         if tool.extra:
-            losses.add_foreign(tool.extra, f"tools[{at}].")
-            overlay(said, tool.extra.get(NAME))
+            losses.add_foreign(tool.extra, f"tools[{at}].", marks=True)
+            said = overlay(take_mark(said, tool.extra), tool.extra.get(NAME))
         if not profile.tool_strict and said.pop("strict", False):
             losses.add(f"tools[{at}].strict", "This model does not hold a tool's input to its schema.")
         tools.append(said)

@@ -35,6 +35,7 @@ from podium.wire.anthropic_blocks import (
     load_block,
     overlay,
     own,
+    take_mark,
     wire_id,
 )
 from podium.wire.anthropic_settings import Losses
@@ -199,8 +200,15 @@ class Turns:
     def _block(self, part: Part, path: str) -> list[dict[str, Any]]:
         """Return the part's block; nothing for what is left out."""
         extra: Extra = part.extra
-        if extra and self._foreign_counts and not isinstance(part, Reasoning):
-            self._losses.add_foreign(extra, f"{path}.")
+        blocks = self._form(part, path)
+        if extra and not isinstance(part, Reasoning):
+            if self._foreign_counts:
+                self._losses.add_foreign(extra, f"{path}.", marks=True)
+            return [take_mark(block, extra) for block in blocks]
+        return blocks
+
+    def _form(self, part: Part, path: str) -> list[dict[str, Any]]:
+        extra: Extra = part.extra
         match part:
             case Text():
                 return [dump_text(part)] if part.text or (self._verbatim and "$empty" in extra.get(NAME, {})) else []
