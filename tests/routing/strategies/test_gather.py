@@ -279,3 +279,8 @@ def test_numbers_within_a_tolerance_agree() -> None:
     found = delivered(run(script, judge="json", fields={"price": 0.1}))
     assert found.response.text == '{"price": 10.1}'
     assert [each.targets for each in found.consensus.clusters] == [(B, C), (A,)]
+
+
+def test_auto_takes_json_that_is_no_object_for_text() -> None:
+    found = delivered(run({A: [says("[1, 2]")], B: [says("[1,2]")]})).consensus
+    assert (found.judge, len(found.clusters)) == ("exact", 2)
