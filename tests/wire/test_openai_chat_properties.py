@@ -47,13 +47,13 @@ from podium.wire.openai_chat import CODEC
 KEYS = st.sampled_from(
     re.findall(
         r"\S+",
-        "role content text type image_url url input_audio data format file file_id file_data filename refusal thinking tool_calls "
-        "id index function name arguments function_call audio images reasoning reasoning_content reasoning_details "
-        "signature summary choices delta message finish_reason logprobs usage prompt_tokens completion_tokens total_tokens cached_tokens "
-        "prompt_tokens_details completion_tokens_details reasoning_tokens model messages tools tool_choice parameters strict "
-        "response_format json_schema schema stop stream stream_options include_usage max_tokens temperature n seed logit_bias "
-        "reasoning_effort effort enabled error code detail param metadata raw object created x_groq tool_call_id custom input "
-        "closed stop_reason cost errors details retryDelay innererror parallel_tool_calls",
+        "role content text type image_url url input_audio data format file file_id file_data filename refusal thinking "
+        "tool_calls id index function name arguments function_call audio images reasoning reasoning_content signature "
+        "reasoning_details summary choices delta message finish_reason logprobs usage prompt_tokens completion_tokens "
+        "total_tokens cached_tokens prompt_tokens_details completion_tokens_details reasoning_tokens model messages tools "
+        "tool_choice strict parameters response_format json_schema schema stop stream stream_options include_usage max_tokens "
+        "temperature n seed logit_bias reasoning_effort effort enabled error code detail param metadata raw object created "
+        "x_groq tool_call_id custom input closed stop_reason cost errors details retryDelay innererror parallel_tool_calls",
     )
 )
 WORDS = st.text(max_size=4) | st.sampled_from(

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from podium.errors import PodiumError, ProviderError
-from podium.types import Event, Profile, Request, Response
+from podium.types import Event, Failed, Profile, Request, Response
 from podium.wire import openai_chat_errors, openai_chat_request, openai_chat_response
 from podium.wire.codec import Codec, Dumped
 from podium.wire.openai_chat_parts import NAME
@@ -34,7 +34,16 @@ class OpenAIChat:
         return openai_chat_request.dump_request(request, profile)
 
     def load_response(self, body: bytes) -> tuple[Event, ...]:
-        """Read a whole answer. Raises `ProtocolBroken`, or the `ProviderError` that the body carries."""
+        """Read a whole answer, even where the provider streamed it without being asked.
+
+        Raises `ProtocolBroken`, or the `ProviderError` that the body carries.
+        """
+        if body.lstrip()[:5] in (b"data:", b"event"):
+            reader = ChatReader()
+            events = (*reader.feed(body), *reader.close())
+            if isinstance(last := events[-1], Failed):
+                raise last.error
+            return events
         return openai_chat_response.load_response(body)
 
     def reader(self) -> ChatReader:

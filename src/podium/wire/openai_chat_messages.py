@@ -220,7 +220,8 @@ def _fitting(parts: Sequence[Part], path: str, losses: Losses) -> Iterable[Part]
     for at, part in enumerate(parts):
         if part.extra and (len(part.extra) > 1 or NAME not in part.extra):
             losses.add_foreign(part.extra, f"{path}.parts[{at}]")
-        if isinstance(part, Reasoning) and NAME not in part.extra:
+        foreign = NAME not in part.extra or any(members for name, members in part.extra.items() if name != NAME)
+        if foreign and isinstance(part, Reasoning):
             losses.add(f"{path}.parts[{at}]", "Reasoning goes back only to the dialect that it came from.")
         else:
             yield part

@@ -292,6 +292,8 @@ def dump_content_part(part: Part, path: str) -> dict[str, Any]:
             return {**spoken(part.extra), "type": "refusal", "refusal": part.text}
         case Reasoning() if "$thinking" in noted(part.extra):
             return _dump_thinking(part)
+        case Reasoning() if (tags := noted(part.extra).get("$tags")) is not None:
+            return {"type": "text", "text": tags[0] + part.text + "".join(tags[1:])}
     what = f"{part.dialect}'s {part.data.get('type', 'part')}" if isinstance(part, Opaque) else type(part).__name__
     raise UnrepresentableError(
         f"The part at {path} ({what}) cannot be written in OpenAI Chat.",
@@ -309,12 +311,11 @@ def dump_content(parts: list[Part], own: dict[str, Any], path: str, *, join: boo
     if not parts:
         return [] if form == "list" else None if form == "null" or (join and form is None) else ""
     if form != "list":
-        if len(parts) == 1:
-            only = parts[0]
-            if isinstance(only, Text) and (not only.extra or not spoken(only.extra)):
-                return only.text
-        elif join and (text := _joined(parts)) is not None:
-            return text
+        if join:
+            if (text := _joined(parts)) is not None:
+                return text
+        elif len(parts) == 1 and isinstance(only := parts[0], Text) and not spoken(only.extra):
+            return only.text
     return [dump_content_part(part, f"{path}[{at}]") for at, part in enumerate(parts)]
 
 
@@ -326,8 +327,8 @@ def _joined(parts: list[Part]) -> str | None:
         if isinstance(part, Text) and not spoken(part.extra):
             pieces.append(part.text)
         elif isinstance(part, Reasoning) and "$tags" in own:
-            opened, closed = own["$tags"]
-            pieces += (opened, part.text, closed)
+            opened, *closed = own["$tags"]
+            pieces += (opened, part.text, *closed)
         else:
             return None
     return "".join(pieces)
