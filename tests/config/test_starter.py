@@ -139,3 +139,11 @@ def test_the_starter_and_johns_file_satisfy_their_schemas() -> None:
 def test_importing_the_config_room_brings_in_no_client_and_no_event_loop() -> None:
     code = "import sys, podium.config; print({'aiohttp', 'asyncio', 'jsonschema'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_every_key_of_the_schemas_says_what_it_is_for() -> None:
+    schema = json_schema("config")
+    for name, body in {"root": schema, **schema["$defs"]}.items():
+        for key, field in (body.get("properties") or body["anyOf"][0]["properties"]).items():
+            told = "description" in field or "$ref" in field or name == "TargetSection"
+            assert told, f"{name}.{key}"

@@ -125,3 +125,13 @@ def test_the_check_tells_a_problem_once_even_where_the_config_names_the_file(fol
     (folder / "podium.yaml").write_text("providers: {openai: {enabled: false}, local: {}}\nusers: users/*.yaml\n")
     problems = check_files(["podium.yaml", "users/a.yaml", "users/b.yaml"], env={})
     assert len(problems) == 2
+
+
+def test_a_written_out_users_texts_are_expanded_once() -> None:
+    data = {
+        "providers": {"groq": {}},
+        "users": {"bob": {"name": "$${NAME} ${NAME}", "experiments": {"e": {"models": ["groq/${MODEL}"]}}}},
+    }
+    user = compile_config(data, env={"NAME": "${MODEL}", "MODEL": "x"}).users["bob"]
+    assert user.name == "${NAME} ${MODEL}"
+    assert str(user.experiments["e"].targets[0]) == "groq/x"

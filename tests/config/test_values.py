@@ -141,6 +141,12 @@ def test_a_custom_provider_needs_no_key_and_may_speak_another_dialect() -> None:
     assert (proxy.dialect, proxy.auth) == ("anthropic", "x-api-key")
 
 
+def test_a_kind_that_is_spoken_to_in_another_dialect_is_sent_its_key_as_that_dialect_wants_it() -> None:
+    assert provider({"dialect": "anthropic", "api_key": "k"}, name="deepseek").auth == "x-api-key"
+    assert provider({"dialect": "openai_chat", "api_key": "k"}, name="anthropic").auth == "bearer"
+    assert provider({"dialect": "anthropic"}, name="local").auth == "none"
+
+
 def test_a_custom_provider_that_names_a_missing_key_is_keyless() -> None:
     house = provider({"base_url": "https://x.example/v1", "api_key": "${HOUSE_KEY}"}, name="house")
     assert house.unusable == "no API key: set HOUSE_KEY (or api_key: in the config)"

@@ -17,7 +17,7 @@ from podium.config.document import Document, read_document
 from podium.config.problems import Findings, Problem
 from podium.config.sections import ConfigSection, UserSection
 from podium.config.shape import spellings
-from podium.config.users import compile_user
+from podium.config.users import compile_user_file
 
 
 def check_files(paths: Iterable[str | os.PathLike[str]], *, env: Mapping[str, str] | None = None) -> list[Problem]:
@@ -33,7 +33,7 @@ def check_files(paths: Iterable[str | os.PathLike[str]], *, env: Mapping[str, st
     for document in documents:
         if document not in configs and FilePath(document.file or "").resolve() not in read:
             stem = FilePath(document.file or "").stem
-            compile_user(document, document.data, findings, values, given_id=None, stem=stem, providers=declared)
+            compile_user_file(document, findings, values, stem=stem, providers=declared)
     return list(findings.problems)
 
 

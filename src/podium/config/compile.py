@@ -13,7 +13,6 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from podium.catalog.profiles import rows
 from podium.config.aliases import check_aliases, read_aliases
 from podium.config.document import Document, plain, read_document
 from podium.config.environment import Environment, hide_secrets
@@ -128,7 +127,6 @@ class _Compilation:
             auto_tiers=head.auto_tiers,
             track_performance=head.track_performance,
             track_cost=head.track_cost,
-            profiles=rows(),
         )
         if head.default_tier is not None and head.default_tier not in tiers:
             hint = suggestion(head.default_tier, tiers, f"Use {choices(tiers)}." if tiers else "Add it under `tiers:`.")

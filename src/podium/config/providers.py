@@ -5,8 +5,8 @@ error: it loads, says why in `unusable`, and its targets are skipped with those 
 
 Rules. A key is looked for in `api_key`, then in its kind's usual environment variables. A key that the config names but the
 environment lacks is missing, even where the kind needs none: who names a key wants it sent. A key given to a kind that needs
-none is sent as a bearer token. A key that stands in a file is worth a warning, except for an address on the same machine, where keys are often
-made up.
+none is sent as a bearer token. A key that stands in a file is worth a warning, except for an address on the same machine,
+where keys are often made up.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def compile_provider(
         kind=kind,
         dialect=dialect,
         base_url=base_url,
-        auth=_auth(row, kind, dialect, api_key),
+        auth=_auth(row, dialect, api_key),
         api_key=api_key,
         key_variable=variable,
         enabled=section.enabled,
@@ -78,14 +78,16 @@ def compile_provider(
         timeout_s=section.timeout,
         max_concurrent=section.max_concurrent,
         headers=section.headers,
-        models={
-            public: ModelEntry(upstream=model.upstream, priced_as=model.priced_as) for public, model in section.models.items()
-        },
+        models=_models(section),
         owns=row.owns,
         serves=row.serves,
     )
     _warn(reader, provider, path)
     return provider
+
+
+def _models(section: ProviderSection) -> dict[str, ModelEntry]:
+    return {public: ModelEntry(upstream=model.upstream, priced_as=model.priced_as) for public, model in section.models.items()}
 
 
 def _row(kind: str) -> Kind:
@@ -136,9 +138,11 @@ def _usual_key(values: Mapping[str, str], row: Kind) -> tuple[Secret | None, str
     return None, row.key_variables[0] if row.key_variables and row.key_required else None
 
 
-def _auth(row: Kind, kind: str, dialect: str, api_key: Secret | None) -> Auth:
-    if kind == CUSTOM and dialect == "anthropic":
-        return "x-api-key"
+def _auth(row: Kind, dialect: str, api_key: Secret | None) -> Auth:
+    if row.auth == "none" and api_key is None:
+        return "none"
+    if dialect != row.dialect:
+        return "x-api-key" if dialect == "anthropic" else "bearer"
     return "bearer" if row.auth == "none" and api_key is not None else row.auth
 
 
@@ -193,7 +197,7 @@ def change_provider(
     changed = provider.replace(
         dialect=dialect,
         base_url=section.base_url or (row.base_url if "base_url" in given else "") or provider.base_url,
-        auth=_auth(row, provider.kind, dialect, api_key),
+        auth=_auth(row, dialect, api_key),
         api_key=api_key,
         key_variable=variable,
         enabled=enabled,
@@ -206,10 +210,7 @@ def change_provider(
     if "headers" in given:
         changed = changed.replace(headers=section.headers)
     if "models" in given:
-        entries = {
-            public: ModelEntry(upstream=model.upstream, priced_as=model.priced_as) for public, model in section.models.items()
-        }
-        changed = changed.replace(models=entries)
+        changed = changed.replace(models=_models(section))
     return changed
 
 

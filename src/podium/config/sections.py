@@ -54,7 +54,9 @@ class ModelSection(Section):
     """A public model name of a provider: what is sent instead, and whose price holds."""
 
     upstream: Name
+    """The name that is sent to the provider."""
     priced_as: Name | None = None
+    """The name whose price holds, as `openai/gpt-4o`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -84,11 +86,17 @@ class ProviderSection(Section):
     dialect: DialectField | None = None
     """The wire format, where it is not the kind's."""
     base_url: Url | None = None
+    """Where its API begins, where that is not the kind's address."""
     api_key: Key = None
+    """By default, what the kind's usual environment variable holds; write `${NAME}` for another."""
     enabled: Flag = True
+    """Whether it may be asked; its targets are skipped while it may not."""
     timeout: Duration | None = None
+    """For a whole request, where neither the call nor the tier or experiment sets one."""
     max_concurrent: Count | None = None
+    """Requests at once; more wait in a queue."""
     headers: Headers = {}
+    """Sent with every request; their values count as secrets."""
     models: Annotated[dict[str, ModelSection], BeforeValidator(model_map)] = {}
     """Public names: `{public: upstream}`, `{public: {upstream, priced_as}}`, or a list of names."""
 
@@ -97,27 +105,42 @@ class RouteSection(Section):
     """What a tier and an experiment have in common: a strategy with its own keys, and limits."""
 
     strategy: StrategyField = "first"
+    """`first` asks the first model that can be asked, `fallback` one after the other, `race` all at once for the first answer,
+    `consensus` all for the answer on which most agree.
+    """
     timeout: Duration | None = None
+    """For a whole request."""
     max_cost: Money | None = None
     """USD a request."""
     retries: CountOrNone = 2
+    """How often a model is asked again after an error that may pass."""
     fallback_on: list[Name] | None = None
-    """fallback: the error codes after which the next target is asked."""
+    """fallback: the error codes after which the next model is asked."""
     judge: JudgeField = "auto"
+    """consensus: how answers are compared."""
     answer_pattern: Pattern | None = None
+    """consensus, judge `exact`: a regular expression whose first group, else whole match, is the answer in a text."""
     fields: Tolerances | None = None
+    """consensus, judge `json`: the fields that vote, each with a numeric tolerance if it has one."""
     answer_schema: Mapping | None = Field(default=None, alias="schema")
+    """consensus, judge `json`: the JSON Schema that an answer must satisfy to count."""
     min_answers: Count = 2
+    """consensus: how many answers must come."""
     quorum: Count | None = None
+    """consensus: votes that the top answer needs, of all models; by default more than half."""
     on_insufficient: InsufficientField = "error"
+    """consensus: what happens where fewer than `min_answers` come."""
     on_disagree: DisagreeField | None = None
+    """consensus: what happens where no answer has the quorum; by default `escalate` where `escalate_to` is given."""
     escalate_to: TargetSection | None = None
+    """consensus: the model that is asked where no answer has the quorum."""
 
 
 class TierSection(RouteSection):
     """A semantic name for some models and a strategy."""
 
     models: Annotated[list[TargetSection], BeforeValidator(some_models)]
+    """In order, each as `provider/model` or `{provider, model}`."""
     auto: Flag = True
     """Whether a request for the first model becomes this tier."""
 
@@ -128,14 +151,18 @@ class ExperimentSection(RouteSection):
     synonyms: ClassVar[dict[str, str]] = {"models": "providers"}
 
     providers: Annotated[list[TargetSection], BeforeValidator(some_models)]
+    """The models, in order, each as `provider/model` or `{provider, model}`."""
 
 
 class DefaultsSection(Section):
     """What holds for a user's requests unless they say otherwise."""
 
     experiment: Name | None = None
+    """The experiment that answers where a request names none."""
     max_concurrent: Count | None = None
+    """Requests at once; more wait in a queue."""
     timeout: Duration | None = None
+    """For a whole request, where neither the call nor the experiment sets one."""
     cost_limit: Money | None = None
     """USD a day."""
 
@@ -144,34 +171,43 @@ class UserSection(Section):
     """A user file."""
 
     user_id: Name | None = None
+    """Whose file it is; by default the id that it is loaded as, or the file's name."""
     name: Text | None = None
+    """For people."""
     experiments: dict[str, ExperimentSection] = {}
+    """By name: `user:<id>:<name>` asks for one."""
     defaults: DefaultsSection = DefaultsSection()
+    """What holds where a request says nothing else."""
     performance_tracking: Flag | None = None
+    """Whether this user's requests are measured; by default what the config says."""
 
 
 class HeadSection(Section):
     """The single values at the top of a config."""
 
     default_tier: Name | None = None
+    """The tier that answers where a request says nothing."""
     auto_tiers: Flag = True
     """Whether a request for a tier's first model becomes that tier."""
     track_performance: Flag = True
+    """Whether requests are measured."""
     track_cost: Flag = True
+    """Whether requests are priced."""
 
 
 class ConfigSection(HeadSection):
     """A config."""
 
     providers: dict[str, ProviderSection] = {}
+    """The accounts that can be asked, by name."""
     tiers: dict[str, TierSection] = {}
+    """Names for some models and a strategy: `tier:<name>` asks for one."""
     aliases: dict[str, Name] = {}
     """From a name to a spec: `provider/model`, `tier:name`, `user:id:experiment`, or another name."""
     users: Annotated[
         Any,
         WithJsonSchema(
             {
-                "description": "User files by id, a user written out, or a glob whose file stems are the ids.",
                 "anyOf": [
                     {"type": "string"},
                     {
@@ -182,3 +218,4 @@ class ConfigSection(HeadSection):
             }
         ),
     ] = None
+    """User files by id, a user written out, or a glob whose file stems are the ids."""

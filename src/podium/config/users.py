@@ -28,57 +28,58 @@ _GLOB_SIGNS = frozenset("*?[")
 
 
 def compile_user(
-    document: Document,
+    reader: Reader,
     data: Any,
-    findings: Findings,
-    values: Mapping[str, str],
     *,
     given_id: str | None,
     stem: str | None = None,
     path: Path = (),
     providers: Collection[str] | None = None,
 ) -> User | None:
-    """Make a `User` from a document's values at `path`; faults are noted, and None is the answer where nothing can be made.
+    """Make a `User` from expanded values at `path`; faults are noted, and None is the answer where nothing can be made.
 
     `given_id` is what the file must agree with, `stem` the id where it says none.
     """
-    environment = Environment(values, document, findings)
-    data = environment.expand(data, path)
-    reader = Reader(document, findings, environment.broken)
     if not isinstance(data, dict):
         reader.note(path, f"a user's config must be a mapping, not {kind_of(data)}.", "Begin with `experiments:`.")
         return None
     kept = reader.keys(UserSection, data, path)
     experiments = kept.pop("experiments", {})
-    defaults = reader.read(DefaultsSection, kept.pop("defaults", {}), (*path, "defaults"))
-    head = reader.read(UserSection, kept, path)
+    defaults = reader.read(DefaultsSection, kept.pop("defaults", {}), (*path, "defaults")) or DefaultsSection()
+    head = reader.read(UserSection, kept, path) or UserSection()
     compiled = dict(_experiments(reader, experiments, (*path, "experiments"), providers))
-    if defaults and defaults.experiment is not None and defaults.experiment not in (experiments or ()):
-        names = list(experiments) if isinstance(experiments, dict) else []
-        hint = suggestion(defaults.experiment, names, f"Use {choices(names)}." if names else "Add it.")
+    if defaults.experiment is not None and isinstance(experiments, dict) and defaults.experiment not in experiments:
+        hint = suggestion(defaults.experiment, experiments, f"Use {choices(experiments)}." if experiments else "Add it.")
         reader.note((*path, "defaults", "experiment"), f"there is no experiment {show(defaults.experiment)}.", hint)
-    own_id = head.user_id if head else None
-    if given_id is not None and own_id not in (None, given_id):
-        words = f"the file says that it is {show(own_id)}'s, and it is loaded as {show(given_id)}'s."
-        reader.note((*path, "user_id"), words, "Make them equal, or remove the line.")
-    user_id = given_id or own_id or stem
+    user_id = _id(reader, path, given_id=given_id, own_id=head.user_id, stem=stem)
     if user_id is None:
-        reader.note(path, "it is not said whose config this is.", "Add `user_id:`.")
         return None
-    if given_id is None:
-        check_name(reader, (*path, "user_id") if own_id is not None else path, user_id, "a user")
-    defaults = defaults or DefaultsSection()
     return User(
         id=user_id,
-        name=head.name if head else None,
+        name=head.name,
         experiments=compiled,
         default_experiment=defaults.experiment,
         timeout_s=defaults.timeout,
         max_concurrent=defaults.max_concurrent,
         cost_limit_usd=defaults.cost_limit,
-        performance_tracking=head.performance_tracking if head else None,
-        source=document.file if document.written and not path else None,
+        performance_tracking=head.performance_tracking,
+        source=reader.document.file if reader.document.written and not path else None,
     )
+
+
+def _id(reader: Reader, path: Path, *, given_id: str | None, own_id: str | None, stem: str | None) -> str | None:
+    """Say whose config it is; a contradiction is noted."""
+    if given_id is not None:
+        if own_id not in (None, given_id):
+            words = f"the file says that it is {show(own_id)}'s, and it is loaded as {show(given_id)}'s."
+            reader.note((*path, "user_id"), words, "Make them equal, or remove the line.")
+        return given_id
+    user_id = own_id or stem
+    if user_id is None:
+        reader.note(path, "it is not said whose config this is.", "Add `user_id:`.")
+        return None
+    check_name(reader, (*path, "user_id") if own_id is not None else path, user_id, "a user")
+    return user_id
 
 
 def _experiments(reader: Reader, data: Any, path: Path, providers: Collection[str] | None) -> Iterator[tuple[str, Experiment]]:
@@ -106,7 +107,23 @@ def read_user(
     document = read_document(file, findings)
     if document is None:
         return None
-    return compile_user(document, document.data, findings, values, given_id=given_id, stem=stem, providers=providers)
+    return compile_user_file(document, findings, values, given_id=given_id, stem=stem, providers=providers)
+
+
+def compile_user_file(
+    document: Document,
+    findings: Findings,
+    values: Mapping[str, str],
+    *,
+    given_id: str | None = None,
+    stem: str | None = None,
+    providers: Collection[str] | None = None,
+) -> User | None:
+    """Make a `User` from a whole document; faults are noted."""
+    environment = Environment(values, document, findings)
+    data = environment.expand(document.data)
+    reader = Reader(document, findings, environment.broken)
+    return compile_user(reader, data, given_id=given_id, stem=stem, providers=providers)
 
 
 def compile_users(
@@ -142,7 +159,7 @@ def _one(
     """Make the user of one line of `users:`: a file, or a config written out."""
     check_name(reader, path, user_id, "a user")
     if not isinstance(entry, str):
-        return compile_user(reader.document, entry, reader.findings, values, given_id=user_id, path=path, providers=providers)
+        return compile_user(reader, entry, given_id=user_id, path=path, providers=providers)
     file = reader.document.directory / entry
     if _is_file(file):
         return read_user(file, reader.findings, values, given_id=user_id, providers=providers)
