@@ -39,8 +39,11 @@ def check_headers(headers: Mapping[str, str]) -> None:
         raise Complaint(f'anthropic-version: "{version}" is not a valid version. Use "2023-06-01".')
 
 
-def check(document: Any, *, counting: bool = False) -> None:
-    """Refuse what the API refuses; `counting` is for the token counter, which wants no `max_tokens`. Raises `Complaint`."""
+def check(document: Any, *, counting: bool = False, own_thoughts: bool = True) -> None:
+    """Refuse what the API refuses. Raises `Complaint`.
+
+    `counting` is for the token counter, which wants no `max_tokens`; `own_thoughts` demands this simulator's signatures.
+    """
     if not isinstance(document, dict):
         raise Complaint("Input should be a valid dictionary")
     for name in ("model", "messages") if counting else ("model", "messages", "max_tokens"):
@@ -61,6 +64,8 @@ def check(document: Any, *, counting: bool = False) -> None:
     _check_turns(document["messages"])
     if thinks:
         _check_thoughts(document["messages"])
+    if own_thoughts:
+        _check_signatures(document["messages"])
 
 
 # --- Settings --------------------------------------------------------------------------------------------------------
@@ -256,6 +261,9 @@ def _check_content(message: dict[str, Any], index: int, *, last: bool) -> None:
         if "type" not in block:
             raise Complaint(f"{place}.type: Field required")
         _check_block(block, place, message["role"])
+    # Blank text beside other blocks is taken.
+    if content and all(block["type"] == "text" and not block["text"].strip() for block in content):
+        raise Complaint("messages: text content blocks must contain non-whitespace text")
 
 
 _NEEDED: dict[str, tuple[str, ...]] = {
@@ -285,8 +293,6 @@ def _check_block(block: dict[str, Any], place: str, role: str) -> None:
             raise Complaint(f"{place}.text.text: Input should be a valid string")
         if not block["text"]:
             raise Complaint("messages: text content blocks must be non-empty")
-        if not block["text"].strip():
-            raise Complaint("messages: text content blocks must contain non-whitespace text")
     elif kind == "tool_use":
         if not isinstance(block["input"], dict):
             raise Complaint(f"{place}.tool_use.input: Input should be a valid dictionary")
@@ -299,8 +305,6 @@ def _check_block(block: dict[str, Any], place: str, role: str) -> None:
                 f"{place}.image.source.base64.media_type: Input should be 'image/jpeg', 'image/png', 'image/gif' or "
                 "'image/webp'"
             )
-    elif kind == "thinking" and block["thinking"] and block["signature"] != signature(block["thinking"]):
-        raise Complaint(f"{place}: Invalid `signature` in `thinking` block")
 
 
 def _check_end(message: dict[str, Any]) -> None:
@@ -310,6 +314,14 @@ def _check_end(message: dict[str, Any]) -> None:
     text = content if isinstance(content, str) else content[-1].get("text", "") if content[-1]["type"] == "text" else ""
     if text != text.rstrip():
         raise Complaint("messages: final assistant content cannot end with trailing whitespace")
+
+
+def _check_signatures(messages: list[dict[str, Any]]) -> None:
+    """Hold thoughts that come back to the signatures that they left with; thoughts that were left out have no text."""
+    for index, message in enumerate(messages):
+        for number, block in _blocks(message, "thinking"):
+            if block["thinking"] and block["signature"] != signature(block["thinking"]):
+                raise Complaint(f"messages.{index}.content.{number}: Invalid `signature` in `thinking` block")
 
 
 def _blocks(message: dict[str, Any], kind: str) -> list[tuple[int, dict[str, Any]]]:

@@ -16,8 +16,9 @@ from typing import Any
 import msgspec
 
 from podium.sim.complaints import Complaint
+from podium.sim.demands import filled, needed, one_of, typed
+from podium.sim.rules_openai_messages import check_messages, check_turns
 
-_ROLES = ("system", "assistant", "user", "function", "tool", "developer")
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 _FIELDS = (
@@ -29,6 +30,7 @@ _FIELDS = (
 _KNOWN = frozenset(_FIELDS.split())
 
 _REASONING = re.compile(r"^(?:o\d|gpt-5(?!.*chat))")
+_WITHOUT_STOP = re.compile(r"^(?:o3(?!-mini)|o4|gpt-5)")
 _LATER_5 = re.compile(r"^gpt-5\.\d")
 
 
@@ -38,203 +40,21 @@ def check(document: Any, *, strict: bool) -> None:
         raise Complaint("Invalid body: expected a JSON object.", code="invalid_type")
     if not document.get("model"):
         raise Complaint("you must provide a model parameter")
-    _typed(document["model"], str, "model", "a string")
+    typed(document["model"], str, "model", "a string")
     if "messages" not in document:
         raise Complaint("Missing required parameter: 'messages'.", param="messages", code="missing_required_parameter")
     if strict and (unknown := sorted(set(document) - _KNOWN)):
         plural = "s" if len(unknown) > 1 else ""
         raise Complaint(f"Unrecognized request argument{plural} supplied: {', '.join(unknown)}")
-    _check_messages(document["messages"])
-    _check_turns(document["messages"])
+    if strict:
+        _check_reasoning(document)
+    check_messages(document["messages"], document["model"] if strict else "")
+    check_turns(document["messages"])
     _check_numbers(document)
     _check_limits(document, strict=strict)
     _check_stream(document)
-    _check_tools(document)
+    _check_tools(document, strict=strict)
     _check_format(document, strict=strict)
-    if strict:
-        _check_reasoning(document)
-
-
-_NAMES: tuple[tuple[type, str], ...] = (
-    (bool, "a boolean"), (str, "a string"), (int, "an integer"), (float, "a decimal"), (list, "an array"), (dict, "an object"),
-)  # fmt: skip
-
-
-def _called(value: Any) -> str:
-    if value is None:
-        return "null"
-    return next((name for kind, name in _NAMES if isinstance(value, kind)), "something else")
-
-
-def _typed(value: Any, kinds: type | tuple[type, ...], param: str, wanted: str) -> None:
-    allowed = kinds if isinstance(kinds, tuple) else (kinds,)
-    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-        raise Complaint(
-            f"Invalid type for '{param}': expected {wanted}, but got {_called(value)} instead.",
-            param=param,
-            code="invalid_type",
-        )
-
-
-def _one_of(value: Any, options: tuple[str, ...], param: str) -> None:
-    _typed(value, str, param, f"one of {_listed(options, 'or')}")
-    if value not in options:
-        raise Complaint(
-            f"Invalid value: '{value}'. Supported values are: {_listed(options, 'and')}.", param=param, code="invalid_value"
-        )
-
-
-def _listed(options: tuple[str, ...], last: str) -> str:
-    quoted = [f"'{option}'" for option in options]
-    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])}, {last} {quoted[-1]}"
-
-
-def _filled(value: list[Any], param: str) -> None:
-    if not value:
-        raise Complaint(
-            f"Invalid '{param}': empty array. Expected an array with minimum length 1, but got an empty array instead.",
-            param=param,
-            code="empty_array",
-        )
-
-
-def _needed(document: dict[str, Any], name: str, param: str) -> Any:
-    if name not in document:
-        raise Complaint(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
-    return document[name]
-
-
-# --- Messages --------------------------------------------------------------------------------------------------------
-
-
-def _check_messages(messages: Any) -> None:
-    _typed(messages, list, "messages", "an array of objects")
-    _filled(messages, "messages")
-    for index, message in enumerate(messages):
-        param = f"messages[{index}]"
-        _typed(message, dict, param, "an object")
-        _one_of(_needed(message, "role", f"{param}.role"), _ROLES, f"{param}.role")
-        if message["role"] == "assistant":
-            _check_assistant(message, param)
-        elif message.get("content") is None:
-            raise Complaint("Invalid value for 'content': expected a string, got null.", param=f"messages.[{index}].content")
-        else:
-            _check_content(message["content"], param, message["role"])
-        if message["role"] == "tool":
-            _typed(_needed(message, "tool_call_id", f"{param}.tool_call_id"), str, f"{param}.tool_call_id", "a string")
-
-
-def _check_assistant(message: dict[str, Any], param: str) -> None:
-    calls = message.get("tool_calls")
-    if calls is not None:
-        _typed(calls, list, f"{param}.tool_calls", "an array of objects")
-        _filled(calls, f"{param}.tool_calls")
-        for number, call in enumerate(calls):
-            place = f"{param}.tool_calls[{number}]"
-            _typed(call, dict, place, "an object")
-            _typed(_needed(call, "id", f"{place}.id"), str, f"{place}.id", "a string")
-            kind = _needed(call, "type", f"{place}.type")
-            _one_of(kind, ("function", "custom"), f"{place}.type")
-            if kind == "function":
-                function = _needed(call, "function", f"{place}.function")
-                _typed(function, dict, f"{place}.function", "an object")
-                _typed(_needed(function, "name", f"{place}.function.name"), str, f"{place}.function.name", "a string")
-                arguments = _needed(function, "arguments", f"{place}.function.arguments")
-                _typed(arguments, str, f"{place}.function.arguments", "a string")
-    if message.get("content") is not None:
-        _check_content(message["content"], param, "assistant")
-    elif not calls and not any(message.get(field) for field in ("function_call", "refusal", "audio")):
-        raise Complaint("Invalid value for 'content': expected a string, got null.", param=f"{param}.content")
-
-
-_PARTS = {
-    "system": ("text",),
-    "developer": ("text",),
-    "tool": ("text",),
-    "function": ("text",),
-    "assistant": ("text", "refusal"),
-    "user": ("text", "image_url", "input_audio", "file"),
-}
-
-
-def _check_content(content: Any, param: str, role: str) -> None:
-    _typed(content, (str, list), f"{param}.content", "one of a string or array of objects")
-    if isinstance(content, str):
-        return
-    _filled(content, f"{param}.content")
-    for number, part in enumerate(content):
-        place = f"{param}.content[{number}]"
-        _typed(part, dict, place, "an object")
-        kind = _needed(part, "type", f"{place}.type")
-        _one_of(kind, _PARTS[role], f"{place}.type")
-        value = _needed(part, kind, f"{place}.{kind}")
-        if kind in ("text", "refusal"):
-            _typed(value, str, f"{place}.{kind}", "a string")
-        else:
-            _typed(value, dict, f"{place}.{kind}", "an object")
-        if kind == "image_url":
-            _check_image(_needed(value, "url", f"{place}.image_url.url"), f"{place}.image_url.url")
-
-
-def _check_image(url: Any, param: str) -> None:
-    _typed(url, str, param, "a string")
-    if not re.match(r"https?://|data:", url):
-        raise Complaint(
-            f"Invalid '{param}'. Expected a valid URL, but got a value with an invalid format.",
-            param=param,
-            code="invalid_value",
-        )
-    if url.startswith("data:") and not re.match(r"data:image/(?:png|jpeg|jpg|gif|webp)[;,]", url):
-        raise Complaint(
-            "You uploaded an unsupported image. Please make sure your image has of one the following formats: "
-            "['png', 'jpeg', 'gif', 'webp'].",
-            param=param,
-            code="invalid_image_format",
-        )
-
-
-def _check_turns(messages: list[dict[str, Any]]) -> None:
-    """Hold tool messages to the calls that they answer."""
-    waiting: dict[str, int] = {}
-    answered: dict[str, int] = {}
-    asked_at = -1
-    for index, message in enumerate(messages):
-        if message["role"] == "tool":
-            call_id = message["tool_call_id"]
-            if call_id in answered:
-                raise Complaint(
-                    f"Invalid parameter: Duplicate value for 'tool_call_id' of '{call_id}', in messages[{answered[call_id]}] "
-                    f"and messages[{index}].",
-                    param=f"messages.[{index}].tool_call_id",
-                )
-            if asked_at < 0:
-                raise Complaint(
-                    "Invalid parameter: messages with role 'tool' must be a response to a preceeding message with "
-                    "'tool_calls'.",
-                    param=f"messages.[{index}].role",
-                )
-            if call_id not in waiting:
-                raise Complaint(
-                    f"Invalid parameter: 'tool_call_id' of '{call_id}' not found in 'tool_calls' of previous message.",
-                    param=f"messages.[{index}].tool_call_id",
-                )
-            del waiting[call_id]
-            answered[call_id] = index
-            continue
-        _all_answered(waiting, asked_at)
-        calls = message.get("tool_calls") or ()
-        waiting, answered = {call["id"]: index for call in calls}, {}
-        asked_at = index if calls else -1
-    _all_answered(waiting, asked_at)
-
-
-def _all_answered(waiting: dict[str, int], asked_at: int) -> None:
-    if waiting:
-        raise Complaint(
-            "An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'. The "
-            f"following tool_call_ids did not have response messages: {', '.join(waiting)}",
-            param=f"messages.[{asked_at + 1}].role",
-        )
 
 
 # --- Settings --------------------------------------------------------------------------------------------------------
@@ -258,19 +78,19 @@ _INTEGERS: tuple[tuple[str, int, int | None], ...] = (
 def _check_numbers(document: dict[str, Any]) -> None:
     for name, low, high in _RANGES:
         if (value := document.get(name)) is not None:
-            _typed(value, (int, float), name, "a decimal")
+            typed(value, (int, float), name, "a decimal")
             _within(name, value, low, high, "decimal")
     for name, least, most in _INTEGERS:
         if (value := document.get(name)) is not None:
-            _typed(value, int, name, "an integer")
+            typed(value, int, name, "an integer")
             _within(name, value, least, most, "integer")
     if document.get("seed") is not None:
-        _typed(document["seed"], int, "seed", "an integer")
+        typed(document["seed"], int, "seed", "an integer")
     for name in ("stream", "logprobs", "store", "parallel_tool_calls"):
         if document.get(name) is not None:
-            _typed(document[name], bool, name, "a boolean")
+            typed(document[name], bool, name, "a boolean")
     if document.get("user") is not None:
-        _typed(document["user"], str, "user", "a string")
+        typed(document["user"], str, "user", "a string")
 
 
 def _within(name: str, value: float, low: float, high: float | None, kind: str) -> None:
@@ -297,7 +117,7 @@ def _check_limits(document: dict[str, Any], *, strict: bool) -> None:
         )
     stop = document.get("stop")
     if stop is not None:
-        _typed(stop, (str, list), "stop", "one of a string or array of strings")
+        typed(stop, (str, list), "stop", "one of a string or array of strings")
     if isinstance(stop, list):
         if len(stop) > 4:
             raise Complaint(
@@ -307,11 +127,11 @@ def _check_limits(document: dict[str, Any], *, strict: bool) -> None:
                 code="array_above_max_length",
             )
         for index, each in enumerate(stop):
-            _typed(each, str, f"stop[{index}]", "a string")
+            typed(each, str, f"stop[{index}]", "a string")
     if document.get("top_logprobs") is not None and not document.get("logprobs"):
         raise Complaint("The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.", param="top_logprobs")
     if document.get("reasoning_effort") is not None:
-        _one_of(document["reasoning_effort"], _EFFORTS, "reasoning_effort")
+        one_of(document["reasoning_effort"], _EFFORTS, "reasoning_effort")
 
 
 def _check_stream(document: dict[str, Any]) -> None:
@@ -320,47 +140,47 @@ def _check_stream(document: dict[str, Any]) -> None:
         return
     if not document.get("stream"):
         raise Complaint("The 'stream_options' parameter is only allowed when 'stream' is enabled.", param="stream_options")
-    _typed(options, dict, "stream_options", "an object")
+    typed(options, dict, "stream_options", "an object")
 
 
 _TOOL_NAME = r"^[a-zA-Z0-9_-]+$"
 
 
-def _check_tools(document: dict[str, Any]) -> None:
+def _check_tools(document: dict[str, Any], *, strict: bool) -> None:
     tools, picked = document.get("tools"), document.get("tool_choice")
-    if tools is None:
+    if tools is None or (tools == [] and not strict):
         for name in ("tool_choice", "parallel_tool_calls"):
             if document.get(name) is not None and document[name] != "none":
                 raise Complaint(f"Invalid value for '{name}': '{name}' is only allowed when 'tools' are specified.", param=name)
         return
-    _typed(tools, list, "tools", "an array of objects")
-    _filled(tools, "tools")
+    typed(tools, list, "tools", "an array of objects")
+    filled(tools, "tools")
     names = [_check_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools)]
     if isinstance(picked, str):
-        _one_of(picked, ("none", "auto", "required"), "tool_choice")
+        one_of(picked, ("none", "auto", "required"), "tool_choice")
     elif isinstance(picked, dict) and picked.get("type") == "function":
-        function = _needed(picked, "function", "tool_choice.function")
-        _typed(function, dict, "tool_choice.function", "an object")
-        if (name := _needed(function, "name", "tool_choice.function.name")) not in names:
+        function = needed(picked, "function", "tool_choice.function")
+        typed(function, dict, "tool_choice.function", "an object")
+        if (name := needed(function, "name", "tool_choice.function.name")) not in names:
             raise Complaint(
                 f"Invalid value for 'tool_choice': no function named '{name}' was specified in the 'tools' parameter.",
                 param="tool_choice",
             )
     elif picked is not None:
-        _typed(picked, dict, "tool_choice", "one of a string or object")
+        typed(picked, dict, "tool_choice", "one of a string or object")
 
 
 def _check_tool(tool: Any, place: str) -> str | None:
-    _typed(tool, dict, place, "an object")
-    kind = _needed(tool, "type", f"{place}.type")
-    _one_of(kind, ("function", "custom"), f"{place}.type")
+    typed(tool, dict, place, "an object")
+    kind = needed(tool, "type", f"{place}.type")
+    one_of(kind, ("function", "custom"), f"{place}.type")
     if kind != "function":
         return None
-    function = _needed(tool, "function", f"{place}.function")
-    _typed(function, dict, f"{place}.function", "an object")
+    function = needed(tool, "function", f"{place}.function")
+    typed(function, dict, f"{place}.function", "an object")
     param = f"{place}.function.name"
-    name = _needed(function, "name", param)
-    _typed(name, str, param, "a string")
+    name = needed(function, "name", param)
+    typed(name, str, param, "a string")
     if not re.match(_TOOL_NAME, name):
         raise Complaint(
             f"Invalid '{param}': string does not match pattern. Expected a string that matches the pattern '{_TOOL_NAME}'.",
@@ -376,7 +196,7 @@ def _check_tool(tool: Any, place: str) -> str | None:
         )
     schema = function.get("parameters")
     if schema is not None:
-        _typed(schema, dict, f"{place}.function.parameters", "an object")
+        typed(schema, dict, f"{place}.function.parameters", "an object")
         if schema and schema.get("type") != "object":
             raise Complaint(
                 f"Invalid schema for function '{name}': schema must be a JSON Schema of 'type: \"object\"', got 'type: "
@@ -393,9 +213,9 @@ def _check_format(document: dict[str, Any], *, strict: bool) -> None:
     wanted = document.get("response_format")
     if wanted is None:
         return
-    _typed(wanted, dict, "response_format", "an object")
-    kind = _needed(wanted, "type", "response_format.type")
-    _one_of(kind, ("json_object", "json_schema", "text"), "response_format.type")
+    typed(wanted, dict, "response_format", "an object")
+    kind = needed(wanted, "type", "response_format.type")
+    one_of(kind, ("json_object", "json_schema", "text"), "response_format.type")
     if kind == "json_object" and strict:
         said = msgspec.json.encode([message.get("content") for message in document["messages"]]).decode().lower()
         if "json" not in said:
@@ -404,13 +224,13 @@ def _check_format(document: dict[str, Any], *, strict: bool) -> None:
                 param="messages",
             )
     if kind == "json_schema":
-        outer = _needed(wanted, "json_schema", "response_format.json_schema")
-        _typed(outer, dict, "response_format.json_schema", "an object")
-        name = _needed(outer, "name", "response_format.json_schema.name")
-        _typed(name, str, "response_format.json_schema.name", "a string")
+        outer = needed(wanted, "json_schema", "response_format.json_schema")
+        typed(outer, dict, "response_format.json_schema", "an object")
+        name = needed(outer, "name", "response_format.json_schema.name")
+        typed(name, str, "response_format.json_schema.name", "a string")
         schema = outer.get("schema")
         if schema is not None:
-            _typed(schema, dict, "response_format.json_schema.schema", "an object")
+            typed(schema, dict, "response_format.json_schema.schema", "an object")
             if outer.get("strict") and strict:
                 _check_strict(schema, f"Invalid schema for response_format '{name}'", "response_format", ())
 
@@ -468,7 +288,7 @@ def _check_reasoning(document: dict[str, Any]) -> None:
                 code="unsupported_value",
             )
     for name in ("logprobs", "top_logprobs", "logit_bias", "stop"):
-        if document.get(name):
+        if document.get(name) and (name != "stop" or _WITHOUT_STOP.match(model)):
             raise Complaint(
                 f"Unsupported parameter: '{name}' is not supported with this model.", param=name, code="unsupported_parameter"
             )
