@@ -115,5 +115,5 @@ def test_disabled_and_keyless_providers_are_skipped_with_their_reason(models: Mo
 
 def test_only_a_plan_with_no_target_left_fails(models: Models, sim: Sim) -> None:
     with pytest.raises(AllTargetsFailed, match="disabled"):
-        models.sync.generate_text("local/llama-3.3", prompt=CAPITAL)
+        models.sync.generate_text("local/qwen3", prompt=CAPITAL)
     assert sim.stats.requests == 0
