@@ -22,16 +22,29 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from podium.errors import (
+    AllTargetsFailed,
     AuthFailed,
+    BudgetExceeded,
+    ConfigError,
     ContextTooLong,
+    CostTooHigh,
     InvalidRequest,
+    LimitError,
     ModelNotFound,
+    NotAllowedError,
     Overloaded,
+    PodiumError,
     ProtocolBroken,
     ProviderError,
+    RateLimited,
     Refused,
+    RequestError,
+    SpecError,
+    StoreError,
     Throttled,
     TimedOut,
+    Unreachable,
+    UnrepresentableError,
     UnsupportedSetting,
 )
 from podium.types import Value
@@ -238,6 +251,34 @@ def _by_status(status: int, said: str) -> tuple[type[ProviderError], dict[str, A
     return (Overloaded, {}) if said.strip() else (ProtocolBroken, {})
 
 
+_PROVIDERS = (
+    *(ProviderError, AuthFailed, ModelNotFound, InvalidRequest, UnsupportedSetting, ContextTooLong, Refused, Throttled),
+    *(Overloaded, TimedOut, Unreachable, ProtocolBroken),
+)
+
+MEANINGS: dict[str, tuple[type[ProviderError], dict[str, Any]]] = {
+    **{kind.code: (kind, {}) for kind in _PROVIDERS},
+    PodiumError.code: (ProviderError, {}),
+    ConfigError.code: (ProviderError, {}),
+    RequestError.code: (InvalidRequest, {}),
+    SpecError.code: (ModelNotFound, {}),
+    NotAllowedError.code: (AuthFailed, {}),
+    UnrepresentableError.code: (InvalidRequest, {"moves_on": True}),
+    LimitError.code: (Throttled, {"retryable": False}),
+    RateLimited.code: (Throttled, {}),
+    BudgetExceeded.code: (Throttled, {"retryable": False}),
+    CostTooHigh.code: (Throttled, {"retryable": False}),
+    AllTargetsFailed.code: (Overloaded, {"retryable": False}),
+    StoreError.code: (Overloaded, {}),
+}
+"""What each of Podium's codes means where it comes from an upstream that is Podium too: the provider error that is nearest."""
+
+
+def known_code(error: PodiumError) -> str:
+    """Return the code in `MEANINGS` that stands for an error: its class's, or that of the nearest class above."""
+    return next(kind.code for kind in type(error).__mro__ if issubclass(kind, PodiumError) and kind.code in MEANINGS)
+
+
 _HINTS: dict[type[ProviderError], str] = {
     AuthFailed: "Check the provider's API key and what it may use.",
     ModelNotFound: "Check the model's name, and that this account may use it.",
@@ -276,7 +317,7 @@ def failure(
 
 _IN_WORDS = re.compile(
     r"(?i)(?:try again|retry) (?:in|after) "
-    r"((?:\d+(?:\.\d+)?\s*(?:ms|milliseconds?|h(?:ours?)?|m(?:in)?(?:utes?)?|s(?:ec(?:onds?)?)?)\b\s*)+)"
+    r"((?:\d+(?:\.\d+)?\s*(?:ms|milliseconds?|h(?:ours?)?|m(?:in)?(?:utes?)?|s(?:ec(?:onds?)?)?)(?![a-z])\s*)+)"
 )
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
 _UNITS = {"ms": 0.001, "mil": 0.001, "h": 3600.0, "m": 60.0, "min": 60.0}

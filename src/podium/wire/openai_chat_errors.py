@@ -1,11 +1,13 @@
 """Errors of OpenAI Chat, read from providers and written for clients.
 
 Theory. A client of OpenAI decides by the HTTP status, `error.type` and `error.code`. So each of Podium's errors is written with
-OpenAI's own code where OpenAI has one, and with Podium's where it has none; both lead back to the same class.
+OpenAI's own code where OpenAI has one, and with Podium's where it has none; `error.kind` says the class to another Podium (and
+`error.podium_code` the code, where that is not the class's own).
 
 Rules.
-- `load_failure` gives a `ProviderError` for whatever bytes come. A code of Podium's that is no provider error (a limit, a
-  config) gives the provider error that means the same to a caller, under the same code.
+- `load_failure` gives a `ProviderError` for whatever bytes come. An error of Podium's that is no provider's (a limit, a config)
+  gives the provider error that means the same to a caller, under the same code.
+- The header `x-should-retry` has the last word on whether asking again may help.
 - The body says what was asked, what happened and what to do, and never a key.
 
 Shape: https://platform.openai.com/docs/guides/error-codes.
@@ -18,33 +20,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from podium.errors import (
-    AllTargetsFailed,
     AuthFailed,
-    BudgetExceeded,
-    ConfigError,
     ContextTooLong,
-    CostTooHigh,
-    InvalidRequest,
-    LimitError,
     ModelNotFound,
-    NotAllowedError,
-    Overloaded,
     PodiumError,
-    ProtocolBroken,
     ProviderError,
-    RateLimited,
     Refused,
-    RequestError,
-    SpecError,
-    StoreError,
     Throttled,
-    TimedOut,
-    Unreachable,
-    UnrepresentableError,
     UnsupportedSetting,
 )
 from podium.wire.documents import dump_json
-from podium.wire.failures import classify, failure, load_retry_after, open_failure, redact
+from podium.wire.failures import (
+    MEANINGS,
+    Words,
+    classify,
+    failure,
+    known_code,
+    load_retry_after,
+    open_failure,
+    redact,
+)
 
 _OWN_WORDS = {
     AuthFailed.code: "invalid_api_key",
@@ -66,51 +61,28 @@ _TYPES = {
     504: "timeout_error",
 }
 
-MEANINGS: dict[str, tuple[type[ProviderError], dict[str, Any]]] = {
-    **{
-        kind.code: (kind, {})
-        for kind in (
-            ProviderError,
-            AuthFailed,
-            ModelNotFound,
-            InvalidRequest,
-            UnsupportedSetting,
-            ContextTooLong,
-            Refused,
-            Throttled,
-            Overloaded,
-            TimedOut,
-            Unreachable,
-            ProtocolBroken,
-        )
-    },
-    PodiumError.code: (ProviderError, {}),
-    ConfigError.code: (ProviderError, {}),
-    RequestError.code: (InvalidRequest, {}),
-    SpecError.code: (ModelNotFound, {}),
-    NotAllowedError.code: (AuthFailed, {}),
-    UnrepresentableError.code: (InvalidRequest, {"moves_on": True}),
-    LimitError.code: (Throttled, {"retryable": False}),
-    RateLimited.code: (Throttled, {}),
-    BudgetExceeded.code: (Throttled, {"retryable": False}),
-    CostTooHigh.code: (Throttled, {"retryable": False}),
-    AllTargetsFailed.code: (Overloaded, {}),
-    StoreError.code: (Overloaded, {}),
-}
-"""What each of Podium's codes means, where it comes from an upstream that is Podium too."""
-
 
 def load_failure(status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
     """Read an error: the answer with an error status, or (status 200) the error inside a good answer."""
     words = open_failure(body)
-    meaning = next((MEANINGS[name] for name in words.names[:1] if name in MEANINGS), None)
-    if meaning is not None:
-        kind, facts = meaning
-        if words.names[0] != kind.code:
-            facts = {**facts, "code": words.names[0]}
-    else:
-        kind, facts = classify(status, words)
-    return failure(kind, status, words, retry_after_s=load_retry_after(headers, words), **facts)
+    told = _told(words)
+    kind, facts = told or classify(status, words)
+    facts = {"retry_after_s": load_retry_after(headers, words), **facts}
+    if (should := headers.get("x-should-retry")) in ("true", "false"):
+        facts["retryable"] = should == "true"
+    if told is None:
+        return failure(kind, status, words, **facts)
+    return kind(words.message or "The provider gave no reason.", status=status, body=words.body, **facts)
+
+
+def _told(words: Words) -> tuple[type[ProviderError], dict[str, Any]] | None:
+    """Return what another Podium says that the error is, if it was another Podium."""
+    error = words.body.get("error") if isinstance(words.body, dict) else None
+    if not isinstance(error, dict) or not isinstance(kind := error.get("kind"), str) or kind not in MEANINGS:
+        return None
+    found, facts = MEANINGS[kind]
+    code = error.get("podium_code", kind)
+    return found, facts if code == found.code or not isinstance(code, str) else {**facts, "code": code}
 
 
 def dump_error(error: PodiumError) -> tuple[int, dict[str, str], bytes]:
@@ -125,14 +97,16 @@ def dump_error(error: PodiumError) -> tuple[int, dict[str, str], bytes]:
 
 def error_object(error: PodiumError) -> dict[str, Any]:
     """Return the `error` member of an error's body."""
-    code = _OWN_WORDS.get(error.code, error.code)
+    kind = known_code(error)
+    code = _OWN_WORDS.get(kind, error.code)
     if code == "rate_limit_exceeded" and not error.retryable:
         code = "insufficient_quota"
-    return {
+    status = error.status or 500
+    dumped = {
         "message": redact(str(error)),
-        "type": _TYPES.get(
-            error.status or 500, "invalid_request_error" if 400 <= (error.status or 500) < 500 else "server_error"
-        ),
+        "type": _TYPES.get(status, "invalid_request_error" if 400 <= status < 500 else "server_error"),
         "param": getattr(error, "param", None),
         "code": code,
+        "kind": kind,
     }
+    return dumped if error.code == kind else {**dumped, "podium_code": error.code}

@@ -134,9 +134,11 @@ def _load_file(part: dict[str, Any], path: str) -> Media:
     elif isinstance(rest.get("file_data"), str):
         data = rest.pop("file_data")
         fields = _load_url(data, own)
-        if "url" in fields and not data.startswith(("http://", "https://", "data:")):
-            fields = {"data": data}
-            own["$bare"] = True
+        if "url" in fields:
+            own["$file"] = "url"
+            if not data.startswith(("http://", "https://", "data:")):
+                fields = {"data": data}
+                own["$file"] = "bare"
     else:
         raise Malformed(f"{path}.file", "has neither `file_data` nor `file_id`")
     if isinstance(rest.get("filename"), str):
@@ -177,8 +179,8 @@ def _dump_file(media: Media, url: str | None, own: dict[str, Any], path: str) ->
     file: dict[str, Any] = {}
     if media.file_id is not None:
         file["file_id"] = media.file_id
-    elif url is not None and (media.url is None or own):
-        file["file_data"] = media.data if "$bare" in own else url
+    elif url is not None and (media.url is None or "$file" in own):
+        file["file_data"] = media.data if own.get("$file") == "bare" else url
     else:
         raise UnrepresentableError(
             f"The document at {path} is given by {'URL' if media.url else 'its text'}, which Chat cannot carry.",

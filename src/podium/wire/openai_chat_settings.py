@@ -335,11 +335,10 @@ def dump_thinking(thinking: Thinking, profile: Profile, body: dict[str, Any], lo
 
 def drop_refused(body: dict[str, Any], profile: Profile, losses: Losses) -> None:
     """Take out of a request's body what the model refuses, each with a `Loss`."""
-    for name in sorted(profile.refuses):
-        keys = ("max_tokens", "max_completion_tokens") if name == "max_tokens" else (name.removeprefix("sampling."),)
-        for key in keys:
+    for setting in sorted(profile.refuses):
+        name = setting.removeprefix("sampling.")
+        for key in ("max_tokens", "max_completion_tokens") if name == "max_tokens" else (name,):
             if body.get(key) is not None and key not in ("model", "messages", "stream"):
                 del body[key]
-                losses.add(
-                    f"sampling.{key}" if key in _SAMPLING or key in ("stop", "max_tokens") else key, "The model refuses it."
-                )
+                typed = name in _SAMPLING or name in ("stop", "max_tokens")
+                losses.add(f"sampling.{name}" if typed else name, "The model refuses it.")
