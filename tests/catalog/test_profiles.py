@@ -120,3 +120,17 @@ def test_a_kind_or_model_that_is_in_no_row_is_plain() -> None:
 def test_another_table_stands_in_for_the_packaged_one() -> None:
     mine = Profile(max_output=7)
     assert profile("custom", "house-1", (("custom", "house-*", mine),)) is mine
+
+
+def test_a_system_message_may_stand_inside_a_conversation_from_opus_4_8_on() -> None:
+    inline = [
+        model
+        for model in ("claude-opus-4-7", "claude-sonnet-4-6", "claude-opus-4-8", "claude-opus-5", "claude-haiku-4-5")
+        if profile("anthropic", model).inline_system
+    ]
+    assert inline == ["claude-opus-4-8", "claude-opus-5"]
+
+
+def test_gpt_4_turbos_preview_names_have_turbos_limit() -> None:
+    assert profile("openai", "gpt-4-0125-preview").max_output == profile("openai", "gpt-4-turbo").max_output == 4096
+    assert profile("openai", "gpt-4-0613").max_output == 8192
