@@ -115,9 +115,10 @@ def test_a_body_that_is_no_message_is_broken(body: bytes) -> None:
         CODEC.load_response(body)
 
 
-def test_an_error_with_status_200_is_that_error() -> None:
+@pytest.mark.parametrize("kind", [b'"type": "error", ', b""])
+def test_an_error_with_status_200_is_that_error(kind: bytes) -> None:
     with pytest.raises(Overloaded):
-        CODEC.load_response(b'{"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}')
+        CODEC.load_response(b'{%b"error": {"type": "overloaded_error", "message": "Overloaded"}}' % kind)
 
 
 def _dump(*parts: Any, finish: Finish | None = None, **fields: Any) -> dict[str, Any]:

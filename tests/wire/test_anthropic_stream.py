@@ -205,6 +205,21 @@ def test_what_is_unknown_is_kept() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("block", "delta"),
+    [
+        ({"type": "text", "text": ""}, {"type": "text_delta", "text": "Hi"}),
+        ({"type": "thinking", "thinking": ""}, {"type": "thinking_delta", "thinking": "Hi"}),
+        ({"type": "tool_use", "id": "a", "name": "f", "input": {}}, {"type": "input_json_delta", "partial_json": "Hi"}),
+    ],
+)
+def test_a_delta_that_says_more_than_its_text_keeps_both(block: dict[str, Any], delta: dict[str, Any]) -> None:
+    (part,) = _answer(_block(block, {**delta, "new": 1})).parts
+    assert isinstance(part, Text | Reasoning | ToolCall)
+    assert (part.arguments if isinstance(part, ToolCall) else part.text) == "Hi"
+    assert part.extra["anthropic"]["$deltas"] == [{"$beside": {"new": 1}}]
+
+
 def test_a_block_that_is_not_stopped_ends_with_the_next_or_with_the_message() -> None:
     second = _block({"type": "text", "text": ""}, {"type": "text_delta", "text": "there"}, index=1)
     events = _read(START, *TEXT[:-1], *second[:-1], *END)

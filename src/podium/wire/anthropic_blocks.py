@@ -179,6 +179,7 @@ def _load_media(block: dict[str, Any], path: str) -> Media | Opaque:
     title = block.get("title")
     fields: dict[str, Any] = {"kind": kind, "name": title if kind == "document" and type(title) is str else None}
     media_type, data = source.get("media_type"), source.get("data")
+    media_type = media_type if type(media_type) is str else None
     match source.get("type"):
         case "base64" if media_type in (IMAGE_TYPES if kind == "image" else ("application/pdf",)) and type(data) is str:
             fields |= {"media_type": media_type, "data": data}

@@ -244,7 +244,7 @@ def _dump_form(
     if output is not None and output.kind != "text":
         losses.add_foreign(output.extra, "output.")
         if output.kind == "json_schema" and "output.json_schema" not in profile.refuses:
-            said = {"type": "json_schema", "schema": output.schema or {"type": "object"}}
+            said = {"type": "json_schema", "schema": {"type": "object"} if output.schema is None else output.schema}
             config["format"] = overlay(said, output.extra.get(NAME))
             if output.description:
                 losses.add("output.description", "Anthropic's output format has no description.")

@@ -203,7 +203,7 @@ def load_response(body: bytes) -> tuple[Event, ...]:
     """Read a whole answer; raises `ProtocolBroken`, or the error that a body with status 200 carries."""
     try:
         raw = load_object(body)
-        if raw.get("type") == "error":
+        if raw.get("type") == "error" or ("error" in raw and "content" not in raw):
             raise load_error(200, {}, body)
         return _load(raw)
     except Malformed as fault:

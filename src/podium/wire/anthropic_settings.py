@@ -128,7 +128,8 @@ def dump_tools(request: Request, profile: Profile, losses: Losses) -> list[dict[
 
 def load_tool_choice(raw: dict[str, Any]) -> ToolChoice | None:
     """Read how freely tools may be called; None where the type is unknown. Raises `Malformed`."""
-    mode, name, disabled = _WORDS.get(raw.get("type")), raw.get("name"), raw.get("disable_parallel_tool_use")
+    word, name, disabled = raw.get("type"), raw.get("name"), raw.get("disable_parallel_tool_use")
+    mode = _WORDS.get(word) if type(word) is str else None
     if mode is None:
         return None
     if mode == "tool" and type(name) is not str:

@@ -43,6 +43,16 @@ _BEGUN: dict[str, Any] = {"content": [], "stop_reason": None, "stop_sequence": N
 """What `message_start` says of an answer that has only begun."""
 
 
+_PIECES: dict[str, tuple[type[Part] | None, str]] = {
+    "text_delta": (Text, "text"),
+    "thinking_delta": (Reasoning, "thinking"),
+    "input_json_delta": (ToolCall, "partial_json"),
+}
+"""Deltas that add to a part's text: of which part, and under which name."""
+
+_NONE: tuple[type[Part] | None, str] = (None, "")
+
+
 class _Open:
     """A block that has begun and not ended."""
 
@@ -101,7 +111,7 @@ class Reader:
                 document = load_json(stray)
             except Malformed:
                 document = None
-            if type(document) is dict and document.get("type") == "error":
+            if type(document) is dict and "error" in document:
                 return load_error(200, {}, stray)
         return ProtocolBroken(
             "The stream ended before message_stop, so the answer is not whole.", hint="Ask again, or another target."
@@ -192,35 +202,28 @@ class Reader:
         if len(event) > 3:
             self._keep({"$event": _rest(event, "index", "delta")}, opened, events)
         kind, part = delta.get("type"), opened.part
-        if len(delta) == 2:
-            if kind == "text_delta" and type(part) is Text and type(text := delta.get("text")) is str:
-                if text:
-                    events.append(PartDelta(index=opened.index, text=text))
-                return
-            if kind == "input_json_delta" and type(text := delta.get("partial_json")) is str:
-                if type(part) is ToolCall:
-                    if text:
-                        opened.json.append(text)
-                        events.append(PartDelta(index=opened.index, text=text))
-                    return
-                if type(part) is Opaque:
-                    opened.json.append(text)
-                    return
-            if type(part) is Reasoning:
-                if kind == "thinking_delta" and type(text := delta.get("thinking")) is str:
-                    if text:
-                        events.append(PartDelta(index=opened.index, text=text))
-                    return
-                if kind == "signature_delta" and type(text := delta.get("signature")) is str:
-                    events.append(PartDelta(index=opened.index, extra={NAME: {"signature": text}}))
-                    return
-            if kind == "citations_delta" and type(part) is Text and "citation" in delta:
-                events.append(PartDelta(index=opened.index, extra={NAME: {"citations": [delta["citation"]]}}))
-                return
-        if kind == "compaction_delta" and type(part) is Opaque:
+        said, key = _PIECES.get(kind, _NONE) if type(kind) is str else _NONE
+        piece = delta.get(key)
+        if type(part) is said and type(piece) is str:
+            if piece:
+                opened.json.append(piece)
+                events.append(PartDelta(index=opened.index, text=piece))
+        elif kind == "input_json_delta" and type(part) is Opaque and type(piece) is str:
+            opened.json.append(piece)
+        elif kind == "signature_delta" and type(part) is Reasoning and "signature" in delta:
+            key = "signature"
+            events.append(PartDelta(index=opened.index, extra={NAME: {key: delta[key]}}))
+        elif kind == "citations_delta" and type(part) is Text and "citation" in delta:
+            key = "citation"
+            events.append(PartDelta(index=opened.index, extra={NAME: {"citations": [delta[key]]}}))
+        elif kind == "compaction_delta" and type(part) is Opaque:
             opened.block = {**opened.block, **_rest(delta)}
             return
-        self._keep(delta, opened, events)
+        else:
+            self._keep(delta, opened, events)
+            return
+        if len(delta) > 2:
+            self._keep({"$beside": _rest(delta, key)}, opened, events)
 
     def _keep(self, delta: dict[str, Any], opened: _Open, events: list[Event]) -> None:
         if isinstance(opened.part, Opaque):
