@@ -80,7 +80,7 @@ CALL = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{
         {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": ""}},
         {"role": "assistant", "content": None, "tool_calls": [{**CALL, "index": 0, "extra_content": {"google": 1}}]},
         {"role": "assistant", "content": None, "tool_calls": [{"id": "a", "function": {"name": "f", "arguments": ""}}]},
-        {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {}}}]},  #
+        {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {}}}]},
         {"role": "assistant", "content": None, "tool_calls": [{"id": "a", "type": "custom", "custom": {"name": "q"}}]},
         {"role": "tool", "tool_call_id": "a", "content": "done"},
         {"role": "tool", "tool_call_id": "a", "content": [{"type": "text", "text": "done"}], "name": "f"},

@@ -87,7 +87,7 @@ def open_failure(body: bytes) -> Words:
     try:
         document = load_json(text.encode())
     except Malformed:
-        return Words(message=_strip_html(text), body=shorten(text, 2000) or None)
+        return Words(message=_strip_html(text[:8000]), body=shorten(text, 2000) or None)
     found = document[0] if isinstance(document, list) and document else document
     return _words(found, document)
 
@@ -195,7 +195,9 @@ def classify(status: int, words: Words) -> tuple[type[ProviderError], dict[str, 
     """
     said = f"{' '.join(words.names)} {words.message[:4000].lower()}"
     if status < 400:
-        status = next((int(name) for name in words.names if name.isdecimal() and 400 <= int(name[:3]) < 600), status)
+        status = next(
+            (int(name) for name in words.names if len(name) == 3 and name.isdecimal() and 400 <= int(name) < 600), status
+        )
     if status in (400, 401, 403, 404, 405, 409, 413, 415, 422, 424, 500) or status < 400:
         for pattern, kind in _BY_WORDS:
             if pattern.search(said):
@@ -362,7 +364,7 @@ def _until(date: str, now: str | None) -> float | None:
         return None
     try:
         return max(0.0, (parsedate_to_datetime(date) - parsedate_to_datetime(now)).total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
 
 

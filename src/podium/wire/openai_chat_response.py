@@ -52,7 +52,7 @@ def load_started(document: dict[str, Any], object_name: str) -> Started:
         match key, value:
             case (("id" | "model"), str()):
                 fields[key] = value
-            case "created", int() | float() if not isinstance(value, bool):
+            case "created", int() | float() if not isinstance(value, bool) and abs(value) < 1e15:
                 fields["created_at"] = float(value)
             case "object", str() if value == object_name:
                 pass

@@ -116,9 +116,9 @@ def load_usage(document: Any, path: str = "usage") -> Usage:
 
 def _cost(document: dict[str, Any]) -> Decimal | None:
     cost, ticks = document.get("cost"), document.get("cost_in_usd_ticks")
-    if isinstance(cost, int | float) and not isinstance(cost, bool):
+    if isinstance(cost, int | float) and not isinstance(cost, bool) and 0 <= cost < 1e12:
         return Decimal(str(cost))
-    if isinstance(ticks, int) and not isinstance(ticks, bool):
+    if isinstance(ticks, int) and not isinstance(ticks, bool) and 0 <= ticks < 1 << 62:
         return Decimal(ticks).scaleb(-10)
     return None
 
