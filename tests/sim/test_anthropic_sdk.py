@@ -111,6 +111,13 @@ async def test_one_call_is_made_where_parallel_calls_are_off(client: AsyncAnthro
     assert [block.type for block in message.content] == ["tool_use"]
 
 
+async def test_a_tool_call_that_is_cut_has_an_empty_input(client: AsyncAnthropic) -> None:
+    message: Any = await client.messages.create(
+        model=MODEL, max_tokens=6, messages=user("What is the weather in Paris?"), tools=[WEATHER]
+    )
+    assert (message.stop_reason, message.usage.output_tokens, message.content[0].input) == ("max_tokens", 6, {})
+
+
 async def test_thoughts_are_streamed_and_signed(client: AsyncAnthropic) -> None:
     settings: Any = {"model": MODEL, "max_tokens": 2048, "thinking": THINKING, "messages": user("Tell me about tides.")}
     whole: Any = await client.messages.create(**settings)

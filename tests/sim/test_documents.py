@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podium.sim import documents
+from podium.sim import documents, schemas
 from podium.sim.answers import hints_of
 
 HINTS = hints_of("In 2019 Marie Curie and Ada Lovelace met 3 friends in Paris to talk about rivers.", "42")
@@ -117,3 +117,50 @@ def test_a_document_takes_names_and_numbers_from_the_prompt() -> None:
 def test_an_enum_member_that_the_prompt_names_is_chosen() -> None:
     schema = {"enum": ["berlin", "paris", "rome"]}
     assert documents.make(schema, HINTS) == "paris"
+
+
+@pytest.mark.parametrize(
+    ("schema", "path"),
+    [
+        (3, ()),
+        ({"type": "any"}, ("type",)),
+        ({"type": []}, ("type",)),
+        ({"properties": {"a": None}}, ("properties", "a")),
+        ({"properties": []}, ("properties",)),
+        ({"anyOf": []}, ("anyOf",)),
+        ({"items": {"enum": 1}}, ("items", "enum")),
+        ({"required": [1]}, ("required",)),
+        ({"minLength": -1}, ("minLength",)),
+        ({"maximum": "9"}, ("maximum",)),
+        ({"pattern": "("}, ("pattern",)),
+        ({"multipleOf": 0}, ("multipleOf",)),
+        ({"$defs": {"x": {"anyOf": [{"type": 1}]}}}, ("$defs", "x", "anyOf", "0", "type")),
+    ],
+    ids=str,
+)
+def test_a_schema_that_is_none_is_told_with_its_place(schema: Any, path: tuple[str, ...]) -> None:
+    found = schemas.fault(schema)
+    assert found is not None
+    assert found[0] == path
+    with pytest.raises(jsonschema.SchemaError):
+        jsonschema.Draft202012Validator.check_schema(schema)
+
+
+@given(st.recursive(_LEAVES, _grown, max_leaves=12))
+def test_a_good_schema_has_no_fault(schema: dict[str, Any]) -> None:
+    assert schemas.fault(schema) is None
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#"},
+        {"anyOf": [{"$ref": "#"}]},
+        {"type": "object", "properties": {"a": {"$ref": "#"}, "b": {"$ref": "#"}}, "required": ["a", "b"]},
+        {"type": "array", "items": {"$ref": "#"}, "minItems": 1000},
+        {"type": "string", "minLength": 10**12},
+    ],
+    ids=str,
+)
+def test_a_schema_that_nothing_satisfies_ends_all_the_same(schema: dict[str, Any]) -> None:
+    assert len(str(documents.make(schema, HINTS))) < 10**6

@@ -25,6 +25,12 @@ Schema = Mapping[str, Any]
 _DEEP = 6
 """Nesting after which nothing optional is written."""
 
+_MOST = 10_000
+"""Values that are made at most; a schema that demands more, or itself without end, is not satisfied."""
+
+_LONGEST = 100_000
+"""Characters of a string at most."""
+
 
 class Hints(Value, frozen=True, kw_only=True):
     """What a prompt says that may go into a document."""
@@ -50,9 +56,13 @@ class _Maker:
     def __init__(self, root: Schema, hints: Hints) -> None:
         self._root = root
         self._hints = hints
+        self._left = _MOST
 
     def value(self, schema: Schema | bool, path: str, depth: int) -> Any:
         """Make the value at one place."""
+        self._left -= 1
+        if self._left < 0 or depth > 40:
+            return None
         if not isinstance(schema, Mapping):
             return self._text({}, path)
         schema = self._resolved(schema)
@@ -63,7 +73,7 @@ class _Maker:
         for key in ("anyOf", "oneOf"):
             if options := schema.get(key):
                 rest = {name: value for name, value in schema.items() if name != key}
-                return self.value(_merged(rest, self._option(options, depth)), path, depth)
+                return self.value(_merged(rest, self._option(options, depth)), path, depth + 1)
         if isinstance(kind := schema.get("type"), list):
             kind = next((each for each in kind if each != "null"), "null")
         if kind is None:
@@ -135,6 +145,8 @@ class _Maker:
         items = schema.get("items", {})
         made: list[Any] = []
         for index in range(max(length, min(len(fixed), most))):
+            if self._left < 0:
+                break
             inner = fixed[index] if index < len(fixed) else items
             value = self.value(inner, f"{path}[{index}]", depth + 1)
             if schema.get("uniqueItems") and value in made:
@@ -180,7 +192,8 @@ class _Maker:
         return chance.happens(0.5, "boolean", path, self._hints.key)
 
     def _text(self, schema: Schema, path: str) -> str:
-        least, most = int(schema.get("minLength", 0)), int(schema.get("maxLength", 10_000))
+        least = min(int(schema.get("minLength", 0)), _LONGEST)
+        most = int(schema.get("maxLength", _LONGEST))
         if shape := _FORMATS.get(schema.get("format", "")):
             return shape
         leaf = path.rsplit(".", 1)[-1]
@@ -214,7 +227,7 @@ def simple_match(pattern: str) -> str:
             break
         if atom in ("(", ")", "(?:"):
             continue
-        number = int(counted[1]) if (counted := re.match(r"\{(\d+)", times)) else 0 if times in ("*", "?") else 1
+        number = min(int(counted[1]), 1000) if (counted := re.match(r"\{(\d+)", times)) else 0 if times in ("*", "?") else 1
         text += _letter(atom) * number
     return text
 

@@ -21,9 +21,9 @@ from podium.errors import Overloaded
 from podium.sim import chance
 from podium.sim.complaints import of_status
 from podium.sim.model import SimModel
-from podium.sim.script import Script, finished, play
+from podium.sim.script import Script, finished, play, respond
 from podium.sim.stats import Book, Exchange, Outcome
-from podium.types import Failed, Request, Response, fold
+from podium.types import Failed, Request
 from podium.wire.codec import codec
 
 _MID_ANSWER = ("stall_after", "break_after", "malformed_after", "error_after")
@@ -155,7 +155,7 @@ class Performance:
         sent = sum(beat.tokens for beat in play(self._script))
         speed = self._settings.tokens_per_s
         await self._until(self._first_at + (max(0, sent - 1) / speed if speed else 0.0))
-        content = codec(self._exchange.dialect).dump_response(self._response())
+        content = codec(self._exchange.dialect).dump_response(respond(self._script, self._exchange.dialect))
         headers = {**headers, "content-type": "application/json"}
         self._exchange.status = 200
         if fault == "malformed_after":
@@ -171,9 +171,6 @@ class Performance:
         self._exchange.first_token_s = time.monotonic() - self._exchange.started_at
         self._close("finished")
         return web.Response(body=content, headers=headers)
-
-    def _response(self) -> Response:
-        return fold([*(beat.event for beat in play(self._script)), finished(self._script)])
 
     # --- Time and ends -----------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from podium.sim.answers import signature
 from podium.sim.complaints import Complaint
+from podium.sim.schemas import fault
 
 _FIELDS = (
     "betas cache_control container context_management diagnostics inference_geo max_tokens mcp_servers messages metadata "
@@ -199,6 +200,11 @@ def _check_tool(tool: dict[str, Any], index: int) -> None:
         raise Complaint(f"tools.{index}.custom.input_schema.type: Field required")
     if schema["type"] != "object":
         raise Complaint(f"tools.{index}.custom.input_schema.type: Input should be 'object'")
+    if fault(schema) is not None:
+        raise Complaint(
+            f"tools.{index}.custom.input_schema: JSON schema is invalid. It must match JSON Schema draft 2020-12 "
+            "(https://json-schema.org/draft/2020-12). Learn more about tool use at https://docs.claude.com/en/docs/tool-use."
+        )
 
 
 # --- Messages --------------------------------------------------------------------------------------------------------
@@ -260,6 +266,8 @@ def _check_content(message: dict[str, Any], index: int, *, last: bool) -> None:
             raise Complaint(f"{place}: Input should be a valid dictionary or object to extract fields from")
         if "type" not in block:
             raise Complaint(f"{place}.type: Field required")
+        if not isinstance(block["type"], str):
+            raise Complaint(f"{place}.type: Input should be a valid string")
         _check_block(block, place, message["role"])
     # Blank text beside other blocks is taken.
     if content and all(block["type"] == "text" and not block["text"].strip() for block in content):
@@ -276,6 +284,9 @@ _NEEDED: dict[str, tuple[str, ...]] = {
     "redacted_thinking": ("data",),
 }
 
+_TEXTS = frozenset(("text", "id", "name", "tool_use_id", "thinking", "signature", "data"))
+"""Fields of blocks that are strings."""
+
 _IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 
 
@@ -284,19 +295,19 @@ def _check_block(block: dict[str, Any], place: str, role: str) -> None:
     for field in _NEEDED.get(kind, ()):
         if field not in block:
             raise Complaint(f"{place}.{kind}.{field}: Field required")
+        if field in _TEXTS and not isinstance(block[field], str):
+            raise Complaint(f"{place}.{kind}.{field}: Input should be a valid string")
     if kind in ("tool_use", "thinking", "redacted_thinking") and role != "assistant":
         raise Complaint(f"{place.rsplit('.', 2)[0]}: `{kind}` blocks can only be in `assistant` messages")
     if kind == "tool_result" and role != "user":
         raise Complaint(f"{place.rsplit('.', 2)[0]}: `tool_result` blocks can only be in `user` messages")
     if kind == "text":
-        if not isinstance(block["text"], str):
-            raise Complaint(f"{place}.text.text: Input should be a valid string")
         if not block["text"]:
             raise Complaint("messages: text content blocks must be non-empty")
     elif kind == "tool_use":
         if not isinstance(block["input"], dict):
             raise Complaint(f"{place}.tool_use.input: Input should be a valid dictionary")
-        if not re.fullmatch(r"[a-zA-Z0-9_-]+", str(block["id"])):
+        if not re.fullmatch(r"[a-zA-Z0-9_-]+", block["id"]):
             raise Complaint(f"{place}.tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'")
     elif kind == "image":
         source = block["source"]

@@ -18,6 +18,7 @@ import msgspec
 from podium.sim.complaints import Complaint
 from podium.sim.demands import filled, needed, one_of, typed
 from podium.sim.rules_openai_messages import check_messages, check_turns
+from podium.sim.schemas import fault
 
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
@@ -204,6 +205,7 @@ def _check_tool(tool: Any, place: str) -> str | None:
                 param=f"{place}.function.parameters",
                 code="invalid_function_parameters",
             )
+        _check_schema(schema, f"Invalid schema for function '{name}'", f"{place}.function.parameters")
         if function.get("strict"):
             _check_strict(schema, f"Invalid schema for function '{name}'", f"{place}.function.parameters", ())
     return str(name)
@@ -231,8 +233,17 @@ def _check_format(document: dict[str, Any], *, strict: bool) -> None:
         schema = outer.get("schema")
         if schema is not None:
             typed(schema, dict, "response_format.json_schema.schema", "an object")
+            _check_schema(schema, f"Invalid schema for response_format '{name}'", "response_format")
             if outer.get("strict") and strict:
                 _check_strict(schema, f"Invalid schema for response_format '{name}'", "response_format", ())
+
+
+def _check_schema(schema: dict[str, Any], begins: str, param: str) -> None:
+    if found := fault(schema):
+        path, words = found
+        where = f"In context={path!r}, " if path else ""
+        code = "invalid_function_parameters" if "function" in begins else None
+        raise Complaint(f"{begins}: {where}{words}.", param=param, code=code)
 
 
 def _check_strict(schema: Any, begins: str, param: str, context: tuple[str, ...]) -> None:

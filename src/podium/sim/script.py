@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from podium.errors import ProtocolBroken
 from podium.sim import tokens
 from podium.sim.answers import Draft, draft
 from podium.sim.model import SimModel
@@ -28,11 +29,13 @@ from podium.types import (
     Reasoning,
     Refusal,
     Request,
+    Response,
     Started,
     Text,
     ToolCall,
     Usage,
     Value,
+    fold,
 )
 
 
@@ -100,6 +103,32 @@ def play(script: Script) -> Iterator[Beat]:
                 yield beat
                 left.append(turn)
         turns = left
+
+
+def respond(script: Script, dialect: str) -> Response:
+    """Fold a script into a whole answer.
+
+    A tool call that was cut is no JSON any more; OpenAI gives the torn text, Anthropic, whose input is an object, an empty one.
+    """
+    response = fold([*(beat.event for beat in play(script)), finished(script)])
+    if dialect != "anthropic":
+        return response
+    return response.replace(
+        choices=tuple(
+            choice.replace(parts=tuple(map(_mended, choice.parts))) if choice.finish.reason == "length" else choice
+            for choice in response.choices
+        )
+    )
+
+
+def _mended(part: Part) -> Part:
+    if not isinstance(part, ToolCall):
+        return part
+    try:
+        part.load_arguments()
+    except ProtocolBroken:
+        return part.replace(arguments="{}")
+    return part
 
 
 def finished(script: Script) -> Finished:
