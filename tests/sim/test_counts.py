@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from typing import Any
 
 import aiohttp
 import pytest
 
+import podium.sim
 from podium.errors import ConfigError
 from podium.sim import Sim, SimModel, Stats, serve
 
@@ -158,9 +161,24 @@ async def test_what_runs_when_the_sim_ends_is_counted_as_stopped(http: aiohttp.C
     assert (sim.stats.stopped, sim.stats.cancelled, sim.stats.in_flight) == (1, 0, 0)
 
 
-def test_a_sim_serves_until_it_is_told_to_stop() -> None:
-    import threading
+def test_a_sim_on_its_own_thread_can_be_reset() -> None:
+    with Sim() as sim:
+        request = urllib.request.Request(f"{sim.base_url('local')}/chat/completions", json.dumps(CHAT).encode())
+        with urllib.request.urlopen(request) as response:
+            assert response.status == 200
+        assert sim.wait_idle().requests == 1
+        sim.reset()
+        assert sim.stats == Stats()
 
+
+def test_all_public_names_can_be_had() -> None:
+    assert podium.sim.__all__ == dir(podium.sim)
+    assert all(getattr(podium.sim, name) for name in podium.sim.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'Simulator'"):
+        podium.sim.Simulator  # noqa: B018
+
+
+def test_a_sim_serves_until_it_is_told_to_stop() -> None:
     enough = threading.Event()
     seen: list[str] = []
 
@@ -175,3 +193,8 @@ def test_a_sim_serves_until_it_is_told_to_stop() -> None:
 def test_a_taken_port_is_named() -> None:
     with Sim() as sim, pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1:{sim.port}"), Sim(port=sim.port):
         pass
+
+
+def test_a_port_that_is_none_is_refused() -> None:
+    with pytest.raises(ConfigError, match="cannot listen on port 99999"):
+        Sim(port=99_999)

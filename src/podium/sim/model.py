@@ -12,8 +12,9 @@ Rules.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Any, Self
 
 import msgspec
@@ -129,15 +130,19 @@ class SimProvider(Value, frozen=True, kw_only=True):
         return f"SimProvider({', '.join(f'{field}={value!r}' for field, value in shown.items())}, keys=<{keys}>)"
 
 
-PROVIDERS: dict[str, SimProvider] = {
-    "openai": SimProvider(dialects=("openai_chat",), models=("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-5-mini", "o4-mini")),
-    "anthropic": SimProvider(dialects=("anthropic",), models=("claude-sonnet-4-5", "claude-haiku-4-5", "claude-3-5-sonnet")),
-    "openrouter": SimProvider(
-        dialects=("openai_chat",), models=("google/gemini-2.0-flash", "meta-llama/llama-3.3-70b-instruct")
-    ),
-    "groq": SimProvider(dialects=("openai_chat",), models=("llama-3.1-8b-instant", "llama-3.3-70b-versatile")),
-    "local": SimProvider(dialects=("openai_chat",), models=("llama3.2", "llama3.3:70b"), needs_key=False),
-}
+PROVIDERS: Mapping[str, SimProvider] = MappingProxyType(
+    {
+        "openai": SimProvider(dialects=("openai_chat",), models=("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-5-mini", "o4-mini")),
+        "anthropic": SimProvider(
+            dialects=("anthropic",), models=("claude-sonnet-4-5", "claude-haiku-4-5", "claude-3-5-sonnet")
+        ),
+        "openrouter": SimProvider(
+            dialects=("openai_chat",), models=("google/gemini-2.0-flash", "meta-llama/llama-3.3-70b-instruct")
+        ),
+        "groq": SimProvider(dialects=("openai_chat",), models=("llama-3.1-8b-instant", "llama-3.3-70b-versatile")),
+        "local": SimProvider(dialects=("openai_chat",), models=("llama3.2", "llama3.3:70b"), needs_key=False),
+    }
+)
 """The providers that are simulated unless others are named. Any other name in a path is served too, with a `SimProvider`'s
 defaults."""
 

@@ -150,7 +150,6 @@ class Server:
         settings = self._settings.model(exchange.provider, exchange.model)
         exchange.input_tokens = tokens.count_request(asked)
         if counting:
-            self._book.accept(exchange)
             return self._finish_whole(exchange, msgspec.json.encode({"input_tokens": exchange.input_tokens}))
         self._check_settings(settings, exchange, asked)
         keys = self._keys(exchange, asked)

@@ -60,6 +60,10 @@ class Sim:
         port: int = 0,
         keep: int = 1000,
     ) -> None:
+        if not 0 <= port <= 65_535:
+            raise ConfigError(
+                f"A sim cannot listen on port {port}.", hint="Give a port from 1 to 65535, or 0 for any free one."
+            )
         declared = dict(providers) if isinstance(providers, Mapping) else providers
         self._settings = Settings(
             models=load_models(dict(models or {})),
@@ -196,7 +200,13 @@ class Sim:
 
     def reset(self) -> None:
         """Forget all counts and requests, and how often each prompt was asked, so that a run repeats."""
-        self._server.reset()
+        if self._thread is None or self._loop is None:
+            self._server.reset()
+            return
+        done = threading.Event()
+        self._loop.call_soon_threadsafe(self._server.reset)
+        self._loop.call_soon_threadsafe(done.set)
+        done.wait()
 
     async def idle(self, timeout: float = 5.0) -> Stats:
         """Wait until no request is running, and return the counts. Raises `TimeoutError`."""
@@ -219,7 +229,7 @@ class Sim:
         if self._runner is None or self._loop is None:
             call()
         else:
-            self._loop.call_soon_threadsafe(self._book.when_idle, lambda: (call(), None)[1])
+            self._loop.call_soon_threadsafe(self._book.when_idle, call)
 
 
 class _Thread:

@@ -140,7 +140,7 @@ class Book:
 
     def __init__(self, keep: int) -> None:
         self._keep = keep
-        self._waiting: list[Callable[[], None]] = []
+        self._waiting: list[Callable[[], object]] = []
         self._number = 0
         self._all_running = 0
         self.reset()
@@ -214,7 +214,7 @@ class Book:
         if exchange.status is not None:
             self._by["status"][exchange.status] += 1
 
-    def when_idle(self, call: Callable[[], None]) -> None:
+    def when_idle(self, call: Callable[[], object]) -> None:
         """Call once no exchange is running; at once, if none is."""
         if self._all_running:
             self._waiting.append(call)
