@@ -50,7 +50,7 @@ class Tally:
         """Count a failure."""
         self.failed += 1
         if self.first_error is None:
-            self.first_error = f"line {job.line}: {error}"
+            self.first_error = f"line {job.line}: {console.short(error.message, 300)}"
 
 
 def run(
@@ -87,7 +87,7 @@ def run(
         _say_interrupted(len(jobs), len(results.kept) + tally.answered, out)
         return console.INTERRUPTED
     if not quiet:
-        _say_end(tally, time.monotonic() - began, out)
+        _say_end(tally, len(results.kept), len(jobs), time.monotonic() - began, out)
     elif tally.first_error:
         console.say(f"Error: {console.plural(tally.failed, 'prompt')} failed; the first: {tally.first_error}", "red")
     return console.FAILED if tally.failed else 0
@@ -189,14 +189,14 @@ def _say_kept(results: Results, jobs: Sequence[Job], out: str | None) -> None:
         console.say(f"{len(results.kept):,} of {console.plural(len(jobs), 'prompt')} are answered in {out} and kept.", "dim")
 
 
-def _say_end(tally: Tally, took_s: float, out: str | None) -> None:
-    parts = [f"{console.plural(tally.answered, 'prompt')} answered in {console.seconds(took_s)}"]
+def _say_end(tally: Tally, kept: int, total: int, took_s: float, out: str | None) -> None:
+    parts = [f"{tally.answered + kept:,} of {console.plural(total, 'prompt')} answered", console.seconds(took_s)]
     if tally.tokens:
         parts.append(console.plural(tally.tokens, "token"))
     if tally.cost_usd:
         parts.append(f"${tally.cost_usd:f}")
     if tally.failed:
-        parts.append(f"{tally.failed:,} failed")
+        parts[0] += f", {tally.failed:,} failed"
     console.say(f"{' · '.join(parts)}{f' · results in {out}' if out else ''}", "dim")
     if tally.first_error:
         console.say(f"The first that failed, {tally.first_error}", "red")

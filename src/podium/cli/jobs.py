@@ -63,7 +63,7 @@ def read_jobs(path: str, models: Models, *, spec: str | None, call: Mapping[str,
     for number, content in _lines(path):
         try:
             job = _read(number, content, spec, call, ask)
-            _prove(job, models)
+            models.stream_text(job.spec, **job.call, **job.ask)  # does all that a call does before it sends
         except PodiumError as error:
             error.message = f"{path}:{number}: {error.message}"
             raise
@@ -128,19 +128,6 @@ def _refuse_unknown(plain: Mapping[str, Any]) -> None:
             near = "spec" if name == "model" else next(iter(difflib.get_close_matches(name, known, 1)), None)
             hint = f"Did you mean `{near}`?" if near else "Lines have prompt or messages, and id, spec, user, system, ..."
             raise RequestError(f"there is no field `{name[:60]}`.", param=name, hint=hint)
-
-
-def _prove(job: Job, models: Models) -> None:
-    """Do all that a call does before it sends."""
-    from podium.engine.text import load_request
-
-    load_request(job.spec or "", job.ask, stream=False)
-    call = {name: value for name, value in job.call.items() if name != "timeout"}
-    models.explain(job.spec, **call)
-    if job.call["timeout"] is not None:
-        from podium import config
-
-        config.load_duration(job.call["timeout"], "timeout")
 
 
 def _fingerprint(parts: Any) -> str:

@@ -1,16 +1,13 @@
 """`podium run`: ask one question, or a file of them.
 
-Theory. One command serves a person who wants to read along, a script that wants the text, and a program that wants everything:
-a terminal gets the text as it comes and a line about who answered; a pipe gets the text alone; `--json` gives the result whole.
-A JSONL file is the same, many times: see `podium.cli.batch`.
+Here are the options, and what they mean; one question is asked in `podium.cli.once`, a file of them in `podium.cli.batch`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -25,12 +22,8 @@ from podium.cli.options import (
     UserOption,
     config_of,
 )
-from podium.cli.source import Opened, explaining_source, open_models, read_text
+from podium.cli.source import open_models, read_text
 from podium.errors import RequestError
-
-if TYPE_CHECKING:
-    from podium.engine.stream import TextStream
-    from podium.types import Reasons, Result
 
 _QUESTIONS = (".jsonl", ".ndjson")
 _ASKING = "The request"
@@ -162,7 +155,9 @@ def run(
             ask["prompt"] = _prompt(prompt, file)
         opened = open_models(config_of(context, config))
         if questions is None:
-            _ask_once(opened, spec or None, call, ask, why=why, as_json=json, quiet=quiet)
+            from podium.cli import once
+
+            once.run(opened, spec or None, call, ask, why=why, as_json=json, quiet=quiet)
             return
     from podium.cli import batch
 
@@ -237,10 +232,10 @@ def _thinking(value: str | None) -> str | int | None:
     return int(value) if value is not None and value.isascii() and value.isdigit() else value
 
 
-def _timeout(value: str | None) -> float | str | None:
+def _timeout(value: str | None) -> int | str | None:
     """Digits alone are milliseconds, as in the config."""
     if value is not None and value.isascii() and value.isdigit():
-        return float(value)
+        return int(value)
     return value
 
 
@@ -263,114 +258,3 @@ def _output(value: str | None) -> Any:
     if not isinstance(schema, dict):
         raise RequestError(f"The schema's file {value[1:]} holds no JSON object.", hint="A JSON Schema is an object.")
     return schema
-
-
-# --- one question ----------------------------------------------------------------------------------------------------
-
-
-def _ask_once(
-    opened: Opened, spec: str | None, call: dict[str, Any], ask: dict[str, Any], *, why: bool, as_json: bool, quiet: bool
-) -> None:
-    with explaining_source(opened):
-        reads_along = console.is_terminal("out") and not as_json
-        work = _stream if reads_along else _generate
-        result = asyncio.run(work(opened, spec, call, ask, why=why, quiet=quiet))
-    from podium.cli import words
-
-    if as_json:
-        console.write_json({"text": words.answer_text(result), **result.to_dict()})
-    elif not console.is_terminal("out"):
-        text = words.answer_text(result)
-        console.write_out(text if text.endswith("\n") else text + "\n")
-    if not quiet:
-        _show_end(result)
-
-
-async def _generate(
-    opened: Opened, spec: str | None, call: dict[str, Any], ask: dict[str, Any], *, why: bool, quiet: bool
-) -> Result:
-    async with opened.models as models:
-        reasons = models.explain(spec, user_id=call["user_id"], experiment=call["experiment"], pin=call["pin"])
-        if why:
-            _show_reasons(reasons)
-        with Waiting(reasons, quiet=quiet):
-            return await models.generate_text(spec, **call, **ask)
-
-
-async def _stream(
-    opened: Opened, spec: str | None, call: dict[str, Any], ask: dict[str, Any], *, why: bool, quiet: bool
-) -> Result:
-    async with opened.models as models, models.stream_text(spec, **call, **ask) as stream:
-        if why:
-            _show_reasons(stream.reasons)
-        return await _read_along(stream, quiet=quiet)
-
-
-async def _read_along(stream: TextStream, *, quiet: bool) -> Result:
-    """Show the answer as it comes: thoughts dim, text plain."""
-    from podium.types import PartDelta, PartStart, Reasoning, Refusal, Text
-
-    terminal = console.console("out")
-    kinds: dict[int, type] = {}
-    last = ""
-    with Waiting(stream.reasons, quiet=quiet) as waiting:
-        try:
-            async for event in stream:
-                match event:
-                    case PartStart(choice=0, index=index, part=Text(text=text) | Refusal(text=text) | Reasoning(text=text)):
-                        kinds[index] = type(event.part)
-                        piece = f"\n\n{text}" if last and kinds.get(index - 1) is Reasoning else text
-                    case PartDelta(choice=0, index=index, text=text) if index in kinds:
-                        piece = text
-                    case _:
-                        continue
-                if not piece:
-                    continue
-                waiting.stop()
-                style = "dim" if kinds[index] is Reasoning else ""
-                terminal.print(console.clean(piece), end="", style=style, soft_wrap=True)
-                last = piece
-        finally:
-            waiting.stop()
-            if last and not last.endswith("\n"):
-                console.write_out("\n")
-    return await stream.result()
-
-
-class Waiting:
-    """A line on a terminal's stderr while nothing has come yet."""
-
-    def __init__(self, reasons: Reasons, *, quiet: bool) -> None:
-        self._status: Any = None
-        if not quiet and console.is_terminal("err"):
-            targets = ", ".join(map(str, reasons.targets[:3])) + (", ..." if len(reasons.targets) > 3 else "")
-            verb = {"race": "racing", "consensus": "polling"}.get(reasons.strategy, "asking")
-            self._status = console.console("err").status(console.clean(f"{verb} {targets}"))
-
-    def stop(self) -> None:
-        """Take the line away."""
-        if self._status is not None:
-            self._status.stop()
-            self._status = None
-
-    def __enter__(self) -> Waiting:
-        if self._status is not None:
-            self._status.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.stop()
-
-
-def _show_reasons(reasons: Reasons) -> None:
-    console.say(str(reasons), "dim")
-
-
-def _show_end(result: Result) -> None:
-    """Say on a terminal who answered and why; say everywhere what could not be honoured."""
-    from podium.cli import words
-
-    for loss in result.losses:
-        console.say(f"Not honoured by {loss.target or result.target}: {loss.setting}: {loss.reason}", "yellow")
-    if console.is_terminal("err"):
-        console.say(words.summary(result), "dim")

@@ -29,7 +29,7 @@ _FAULTS: dict[str, dict[str, Any]] = {
     "refuse": {"refuse": True},
 }
 _NAMED_FAULTS = ", ".join(_FAULTS)
-_FAULT = re.compile(r"(?P<name>[a-z-]+|[45]\d\d)(?:@(?P<rate>[\d.]+))?")
+_FAULT = re.compile(r"(?P<name>[a-z-]+|[45]\d\d)(?:@(?P<rate>\d+(?:\.\d+)?|\.\d+))?")
 _DRAW_S = 0.25
 
 
@@ -136,14 +136,13 @@ def _value(text: str) -> Any:
 def _set_fault(served: Sim, written: str) -> None:
     name, equals, kind = written.rpartition("=")
     match = _FAULT.fullmatch(kind)
-    rate = float(match["rate"]) if match and match["rate"] and match["rate"].count(".") < 2 and match["rate"] != "." else 1.0
     if not equals or not name or match is None or (not match["name"].isdigit() and match["name"] not in _FAULTS):
         raise RequestError(
             f"--fault is {written!r}.",
             param="fault",
             hint=f"Write NAME=FAULT, as gpt-4o=503; faults: an error status, {_NAMED_FAULTS}; @0.2 strikes one in five.",
         )
-    what = match["name"]
+    what, rate = match["name"], float(match["rate"] or 1)
     if what == "429":
         _change(served, name, {"throttle_rate": rate})
     elif what.isdigit():
@@ -192,7 +191,7 @@ def _welcome(served: Sim) -> str:
             "curl:           "
             + f"curl {openai}/chat/completions -H 'authorization: Bearer any' -H 'content-type: application/json' \\",
             "                  "
-            + """-d '{"model": "gpt-4o", "messages": [{"role": "user", "content": "What is the capital of Peru?"}]}'""",
+            + """-d '{"model": "gpt-4o", "messages": [{"role": "user", "content": "What is the capital of Mongolia?"}]}'""",
             "",
             "",
         ]

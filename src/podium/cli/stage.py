@@ -114,7 +114,7 @@ REAL_MODELS: dict[str, tuple[str, str]] = {
     "groq": ("llama-3.1-8b-instant", "llama-3.3-70b-versatile"),
     "gemini": ("gemini-2.5-flash-lite", "gemini-2.5-flash"),
     "mistral": ("mistral-small-latest", "mistral-medium-latest"),
-    "deepseek": ("deepseek-chat", "deepseek-chat"),
+    "deepseek": ("deepseek-chat", "deepseek-reasoner"),
 }
 """Two small models of each provider that `podium demo --real` can use, the cheaper first."""
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from podium.types import Attempt, Consensus, Result
 
 _NAMED = 3
+_NOTABLE_S = 0.05
 _ERROR_WIDTH = 60
 
 
@@ -26,19 +27,21 @@ def answer_text(result: Result) -> str:
 
 def why(result: Result) -> str:
     """Say in one clause why this target answered."""
-    others = [attempt for attempt in result.attempts if attempt.target != result.target or attempt.outcome != "won"]
     if result.consensus is not None:
         return _why_consensus(result.consensus)
-    match result.reasons.strategy:
-        case "race" if others:
-            return f"first of {len({attempt.target for attempt in result.attempts})} in a race; {_ends(others)}"
-        case "fallback" if others:
-            return f"fallback after {_ends(others)}"
-        case "fallback":
-            return f"first of {plural(len(result.reasons.targets), 'target')} in line"
-        case _ if others:
-            return f"after {_ends(others)}"
-    return _RULES.get(result.reasons.rule, "the only target")
+    others = [attempt for attempt in result.attempts if attempt.outcome != "won"]
+    rule = result.reasons.rule
+    targets = len(result.reasons.targets)
+    if result.reasons.strategy == "race" and targets > 1:
+        words = f"first of {len({attempt.target for attempt in result.attempts})} in a race"
+    elif targets > 1 and not others:
+        words = f"first in line of {plural(targets, 'target')}"
+    else:
+        words = "" if others else _RULES.get(rule, "the only target")
+    ends = _ends(others)
+    if ends:
+        words += f"; {ends}" if words else f"after {ends}"
+    return f"by automatic tier, {words}" if rule == "auto_tier" else words
 
 
 _RULES = {
@@ -110,7 +113,8 @@ def summary(result: Result) -> str:
     words = [f"{result.target}: {why(result)}"]
     first = first_content_s(result)
     time = seconds(result.duration_s)
-    words.append(f"{time}, first words after {seconds(first)}" if first is not None and first < result.duration_s else time)
+    told = first is not None and result.duration_s - first > _NOTABLE_S
+    words.append(f"{time}, first words after {seconds(first)}" if told else time)
     if (counts := tokens(result)) is not None:
         words.append(f"tokens {counts[0]:,} in, {counts[1]:,} out")
     if result.cost_usd is not None:

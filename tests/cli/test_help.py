@@ -1,0 +1,69 @@
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import typer
+
+import podium as package
+from cli.conftest import Run
+from podium.cli.main import app
+
+COMMANDS = ("run", "explain", "check", "providers", "init", "sim", "demo")
+
+
+def group() -> Any:
+    return typer.main.get_command(app)
+
+
+def test_the_commands_are_those_that_are_promised() -> None:
+    assert tuple(group().commands) == COMMANDS
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_says_what_it_does_and_shows_an_example_of_itself(name: str) -> None:
+    text = group().commands[name].help
+    first, _, rest = text.partition("\n")
+    assert first.endswith(".") or ":" in first
+    assert f"podium {name}" in rest
+
+
+@pytest.mark.parametrize("name", [None, *COMMANDS])
+def test_every_option_and_argument_has_help(name: str | None) -> None:
+    command = group() if name is None else group().commands[name]
+    for parameter in command.params:
+        assert parameter.help, f"{name} {parameter.name}"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_every_option(podium: Run, name: str) -> None:
+    ran = podium(name, "--help")
+    assert ran.code == 0
+    for parameter in group().commands[name].params:
+        shown = parameter.opts[0] if parameter.param_type_name == "option" else parameter.metavar
+        assert shown.strip("[]") in ran.out, parameter.name
+    assert "🆔" not in ran.out
+
+
+def test_help_alone_needs_neither_the_client_nor_the_config_models_nor_the_engine() -> None:
+    code = (
+        "import sys\n"
+        "from podium.cli.main import main\n"
+        "sys.argv = ['podium', '--help']\n"
+        "try:\n    main()\n"
+        "except SystemExit as end:\n    assert end.code == 0\n"
+        "heavy = [n for n in ('aiohttp', 'pydantic', 'podium.engine', 'podium.sim', 'asyncio', 'yaml') if n in sys.modules]\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_the_version_is_the_packages(podium: Run) -> None:
+    assert podium("--version").out == f"podium {package.__version__}\n"
+
+
+def test_no_command_shows_the_help_and_an_unknown_one_suggests_the_nearest(podium: Run) -> None:
+    assert "podium demo" in podium().out + podium().err
+    ran = podium("rnu")
+    assert ran.code == 2
+    assert "run" in ran.err
