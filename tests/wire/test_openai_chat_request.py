@@ -82,6 +82,7 @@ CALL = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{
         {"role": "assistant", "content": None, "tool_calls": [{"id": "a", "function": {"name": "f", "arguments": ""}}]},
         {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {}}}]},
         {"role": "assistant", "content": None, "tool_calls": [{"id": "a", "type": "custom", "custom": {"name": "q"}}]},
+        {"role": "assistant", "content": "", "tool_calls": [{"index": 0, "type": "a", "function": {"name": "f", "x": 1}}]},
         {"role": "tool", "tool_call_id": "a", "content": "done"},
         {"role": "tool", "tool_call_id": "a", "content": [{"type": "text", "text": "done"}], "name": "f"},
         {"role": "tool", "tool_call_id": "a", "content": [{"type": "image_url", "image_url": {"url": "https://e.org/a.png"}}]},

@@ -161,6 +161,8 @@ class ChoiceReader:
     def _end_part(self, extra: Extra) -> None:
         if self._field is None:
             return
+        if self._field == "tags":
+            self._thinking = "done"
         if self._call is not None:
             self._call.closed = True
             self._call = None
@@ -204,7 +206,8 @@ class ChoiceReader:
             return
         if not fields and isinstance(self._field, tuple):
             fields = list(self._field)
-        if self._thinking == "unknown" and not self._held:
+        self._release()
+        if self._thinking == "unknown":
             self._thinking = "done"  # a provider that takes reasoning apart leaves no tags in the content
         self._grow(tuple(fields), Reasoning(extra={NAME: {"$fields": fields}}), text, extra)
 
@@ -215,6 +218,7 @@ class ChoiceReader:
             else:
                 self._take_tagged(content)
         else:
+            self._release()
             for at, item in enumerate(want_list(content, "choices.delta.content")):
                 self._take_item(item, f"choices.delta.content[{at}]")
 

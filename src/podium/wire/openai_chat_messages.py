@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 from podium.errors import UnrepresentableError
 from podium.types import (
@@ -32,6 +32,7 @@ from podium.types import (
     Reasoning,
     Refusal,
     Request,
+    Role,
     Text,
     ToolCall,
     ToolResult,
@@ -94,7 +95,7 @@ def _load_message(message: Any, at: int) -> Message:
         return Message(role="assistant", parts=tuple(parts), extra=kept(rest))
     if role in ("tool", "function"):
         return Message(role="tool", parts=(_load_result(message, path, legacy=role == "function"),))
-    if role not in _ROLES:
+    if not isinstance(role, str) or role not in _ROLES:
         named = f"is {role!r}" if isinstance(role, str) else f"is {kind_of(role)}"
         raise Malformed(f"{path}.role", f"{named}, not one of system, developer, user, assistant, tool")
     content: list[Part] = []
@@ -103,7 +104,7 @@ def _load_message(message: Any, at: int) -> Message:
         load_content(message["content"], f"{path}.content", content, own)
     else:
         own["$content"] = "absent"
-    return Message(role=role, parts=tuple(content), extra=kept(own))
+    return Message(role=cast(Role, role), parts=tuple(content), extra=kept(own))
 
 
 def _load_result(message: dict[str, Any], path: str, *, legacy: bool) -> ToolResult:
@@ -124,7 +125,7 @@ def _load_result(message: dict[str, Any], path: str, *, legacy: bool) -> ToolRes
         own["$name"] = True
     if legacy:
         own["$legacy"] = True
-        call_id = message.get("tool_call_id", "")
+        call_id = want_str(message.get("tool_call_id", ""), f"{path}.tool_call_id")
     else:
         call_id = want_str(message.get("tool_call_id"), f"{path}.tool_call_id")
     for at, part in enumerate(parts):

@@ -30,6 +30,8 @@ THINK = re.compile(r"\s*<think>")
 END_THINK = "</think>"
 FOREIGN_FORMAT = "podium"
 
+_CALL = frozenset({"id", "type", "function"})
+_FUNCTION = frozenset({"name", "arguments"})
 _AUDIO_TYPES = {"mp3": "audio/mpeg"}
 _AUDIO_FORMATS = {"audio/mpeg": "mp3", "audio/x-wav": "wav", "audio/wave": "wav"}
 _URL_KINDS: dict[str, Literal["image", "audio", "document", "video"]] = {
@@ -358,12 +360,10 @@ def load_tool_call(call: Any, path: str, *, answered: bool, made_id: str) -> Par
         odd["type"] = _given(call, "type")
     if not isinstance(arguments, str) or not arguments:
         odd["arguments"], arguments = _given(function, "arguments"), arguments_text(arguments)
-    own: dict[str, Any] = {}
-    if len(call) > 3:
-        own = {key: value for key, value in call.items() if key not in ("id", "type", "function")}
-        if answered and "index" in own:
-            odd["index"] = own.pop("index")
-    if len(function) > 2 and (rest := {key: function[key] for key in function if key not in ("name", "arguments")}):
+    own = {key: call[key] for key in call if key not in _CALL}
+    if answered and "index" in own:
+        odd["index"] = own.pop("index")
+    if rest := {key: function[key] for key in function if key not in _FUNCTION}:
         own["function"] = rest
     if odd:
         own["$answer" if answered else "$request"] = odd

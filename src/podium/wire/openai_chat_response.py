@@ -101,10 +101,10 @@ def _load_events(document: dict[str, Any]) -> tuple[Event, ...]:
         seen.add(finish.choice)
         finishes.append(finish)
     usage = document.get("usage")
-    own = {"usage": None} if usage is None and "usage" in document else {}
-    if usage is None and isinstance(groq := document.get("x_groq"), dict):
+    own = {"usage": usage} if not usage and "usage" in document else {}
+    if not usage and isinstance(groq := document.get("x_groq"), dict):
         usage = groq.get("usage")
-    loaded = None if usage is None else load_usage(usage)
+    loaded = load_usage(usage) if usage else None
     events.append(Finished(finishes=tuple(finishes), usage=loaded, extra=kept(own)))
     return tuple(events)
 
@@ -165,8 +165,8 @@ def load_finish(choice: dict[str, Any], own: dict[str, Any], index: int, *, call
         )
     if word is None:
         own["$finish_reason"] = [None] if "finish_reason" in choice else []
-    if "index" not in choice:
-        own["$index"] = []
+    if choice.get("index") is None:
+        own["$index"] = [None] if "index" in choice else []
     reason, raw = load_reason(word, called=called)
     matched = choice.get("stop_reason")
     return Finish(
@@ -223,8 +223,10 @@ def _dump_choice(choice: Choice) -> dict[str, Any]:
         del dumped["finish_reason"]
         if written:
             dumped["finish_reason"] = written[0]
-    if "$index" in own:
+    if (written := own.get("$index")) is not None:
         del dumped["index"]
+        if written:
+            dumped["index"] = written[0]
     for part in choice.parts:
         if (logprobs := noted(part.extra).get("$logprobs")) is not None:
             dumped["logprobs"] = logprobs
