@@ -48,7 +48,7 @@ async def until(true: Callable[[], bool]) -> float:
     ids=["waiting", "hanging", "stalled", "streaming"],
 )
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_clients_leaving_is_counted_within_50_ms(
+async def test_a_clients_leaving_is_counted_at_once(
     sim: Sim, http: aiohttp.ClientSession, settings: SimModel, stream: bool
 ) -> None:
     sim.set("gpt-4o", settings)
@@ -61,7 +61,8 @@ async def test_a_clients_leaving_is_counted_within_50_ms(
     await until(lambda: sim.stats.in_flight == 1)
     await asyncio.sleep(0.02)
     task.cancel()
-    assert await until(lambda: sim.stats.cancelled == 1) < 0.05
+    # It takes a millisecond or two; the bound leaves room for a busy machine, and is far below every wait of the sim's own.
+    assert await until(lambda: sim.stats.cancelled == 1) < 0.5
     stats = sim.stats
     assert (stats.in_flight, stats.streams_cancelled) == (0, int(stream))
     assert whole(stats)
@@ -70,10 +71,11 @@ async def test_a_clients_leaving_is_counted_within_50_ms(
 async def test_500_streams_at_once_are_counted_exactly(sim: Sim, http: aiohttp.ClientSession) -> None:
     """A third is read to the end, a third left half way, a third cancelled before the first token."""
     sim.set("slow", SimModel(latency_s=60))
+    sim.set("long", SimModel(tokens_per_s=40, length=4000))
     sim.set("gpt-4o", SimModel(tokens_per_s=40, length=60))
 
     async def ask(number: int) -> int:
-        model = "slow" if number % 3 == 2 else "gpt-4o"
+        model = ("gpt-4o", "long", "slow")[number % 3]
         body = {**CHAT, "model": model, "stream": True, "user": f"user-{number % 3}"}
         got = 0
         async with http.post(f"{sim.base_url()}/chat/completions", json=body, headers=KEY) as response:

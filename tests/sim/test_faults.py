@@ -192,11 +192,11 @@ async def test_a_model_takes_its_time(sim: Sim, http: aiohttp.ClientSession) -> 
     exchange: Exchange = sim.requests[0]
     expected = 0.1 + (exchange.tokens - 1) / 200
     assert exchange.first_token_s is not None
-    assert 0.1 <= exchange.first_token_s < 0.2
-    assert expected <= took < expected + 0.2
+    assert 0.1 <= exchange.first_token_s < 1
+    assert expected <= took < expected + 1
     begun = time.monotonic()
     await post(http, sim)
-    assert expected <= time.monotonic() - begun < expected + 0.2
+    assert expected <= time.monotonic() - begun < expected + 1
 
 
 def test_latencies_are_lognormal() -> None:
