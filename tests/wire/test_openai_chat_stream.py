@@ -460,3 +460,9 @@ def test_another_dialects_signature_reaches_a_chat_client_and_comes_back() -> No
     (part, *_) = CODEC.load_request(json.dumps(client).encode()).messages[0].parts
     assert isinstance(part, Reasoning)
     assert (part.text, part.extra["anthropic"]) == (signed.text, signed.extra["anthropic"])
+
+
+def test_a_thought_whose_tag_was_left_open_ends_where_something_else_begins() -> None:
+    response = answer(chunk(delta(content="<think>hm")), calls(call(0, "a", "f", "{}")), chunk(delta("stop", content="hi")))
+    assert (response.reasoning, response.text) == ("hm", "hi")
+    assert replayed(response)["content"] == "<think>hm</think>hi"

@@ -326,13 +326,13 @@ def dump_content(parts: list[Part], own: dict[str, Any], path: str, *, join: boo
 def _joined(parts: list[Part]) -> str | None:
     """Join texts, and reasoning that stood between `<think>` tags; None where the parts need a list."""
     pieces: list[str] = []
-    for part in parts:
+    for at, part in enumerate(parts, 1):
         own = noted(part.extra)
         if isinstance(part, Text) and not spoken(part.extra):
             pieces.append(part.text)
         elif isinstance(part, Reasoning) and "$tags" in own:
             opened, *closed = own["$tags"]
-            pieces += (opened, part.text, *closed)
+            pieces += (opened, part.text, "".join(closed) or (END_THINK if at < len(parts) else ""))
         else:
             return None
     return "".join(pieces)

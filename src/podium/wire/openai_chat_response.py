@@ -17,7 +17,7 @@ from typing import Any
 from zlib import crc32
 
 from podium.errors import Overloaded, ProtocolBroken
-from podium.types import Choice, Event, Finish, Finished, PartEnd, PartStart, Refusal, Response, Started, Text
+from podium.types import Choice, Event, Finish, Finished, PartEnd, PartStart, Refusal, Response, Started, Text, ToolCall
 from podium.wire.documents import Malformed, dump_json, kind_of, load_json, want_dict, want_list
 from podium.wire.failures import shorten
 from podium.wire.openai_chat_answer import dump_message_parts, load_message_parts
@@ -141,7 +141,7 @@ def _load_choice(choice: dict[str, Any], at: int, answer_id: str, events: list[E
             parts[told] = part.replace(extra=kept({**noted(part.extra), "$logprobs": logprobs}))
     called = False
     for n, part in enumerate(parts):
-        called = called or part.__struct_config__.tag == "tool_call"
+        called = called or isinstance(part, ToolCall)
         events.append(PartStart(index=n, part=part, choice=index))
         events.append(PartEnd(index=n, choice=index))
     if rest:
