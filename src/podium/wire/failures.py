@@ -302,6 +302,7 @@ def failure(
     named = f" ({words.names[0]})" if words.names and not words.names[0].isdecimal() else ""
     about = "answered with an error" if status < 400 else f"answered {status}"
     said = shorten(words.message) or "It gave no reason."
+    said += "" if said[-1] in ".!?…" else "."
     hint = _HINTS.get(kind)
     if kind is Throttled and facts.get("retryable") is False:
         hint = "The account's quota or credit is used up: see its billing page, or use another target."
