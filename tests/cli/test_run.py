@@ -137,6 +137,7 @@ def test_an_error_is_json_too_where_json_is_asked_for(podium: Run) -> None:
         (["tier:fast", "Hi", "--output", "@none.json"], "none.json"),
         (["tier:fast", "@none.txt"], "none.txt"),
         (["tier:fast", "  "], "empty"),
+        (["What is the capital of France?"], "first argument is the SPEC"),
         (["tier:fast", "Hi", "--file", "x.txt"], "two prompts"),
         (["tier:fast", "Hi", "--out", "x.jsonl"], "many prompts"),
         (["tier:fast", "none.jsonl"], "none.jsonl"),

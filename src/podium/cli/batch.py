@@ -96,7 +96,7 @@ def run(
 async def _work(models: Models, results: Results, tally: Tally, *, concurrency: int, whole: bool, quiet: bool) -> None:
     todo = results.todo
     jobs = iter(todo)
-    with Bar(len(todo), shown=not quiet and console.is_terminal("err")) as bar:
+    with Bar(results, shown=not quiet and console.is_terminal("err")) as bar:
 
         async def work(mine: Iterator[Job]) -> None:
             for job in mine:
@@ -148,10 +148,11 @@ async def _answer(models: Models, job: Job, tally: Tally, *, whole: bool) -> dic
 class Bar:
     """A progress bar on stderr, or nothing."""
 
-    def __init__(self, total: int, *, shown: bool) -> None:
+    def __init__(self, results: Results, *, shown: bool) -> None:
         self._progress: Progress | None = None
         self._task: TaskID | None = None
-        if shown and total:
+        self._kept = len(results.kept)
+        if shown and results.todo:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
             self._progress = Progress(
@@ -163,13 +164,13 @@ class Bar:
                 redirect_stdout=console.is_terminal("out"),
                 transient=True,
             )
-            self._task = self._progress.add_task("", total=total, words="")
+            self._task = self._progress.add_task("", total=results.total, completed=self._kept, words="")
 
     def show(self, tally: Tally) -> None:
         """Draw the state of the batch."""
         if self._progress is not None and self._task is not None:
             failed = f", {tally.failed:,} failed" if tally.failed else ""
-            done = tally.answered + tally.failed
+            done = self._kept + tally.answered + tally.failed
             self._progress.update(self._task, completed=done, words=f"{console.plural(tally.tokens, 'token')}{failed}")
 
     def __enter__(self) -> Bar:

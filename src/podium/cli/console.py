@@ -128,15 +128,18 @@ def show_error(error: PodiumError) -> None:
 
     lines = Text("Error: ", style="bold red")
     tried = [attempt for attempt in error.attempts if attempt.error]
-    message = error.message.partition("\n")[0] if len(tried) > 1 else error.message
-    lines.append(clean(message), style="not bold default")
-    for attempt in tried if len(tried) > 1 else ():
-        lines.append(f"\n  {attempt.number}. {attempt.target} ", style="not bold default")
-        lines.append(f"after {seconds(attempt.duration_s)}: ", style="not bold dim default")
-        lines.append(short(attempt.error, 400), style="not bold default")
-    if tried and isinstance(error, AllTargetsFailed):
-        for each in error.skipped:
+    several = len({attempt.target for attempt in tried}) > 1
+    lines.append(clean(error.message.partition("\n")[0] if several else error.message), style="not bold default")
+    if several:
+        for attempt in tried:
+            lines.append(f"\n  {attempt.number}. {attempt.target} ", style="not bold default")
+            lines.append(f"after {seconds(attempt.duration_s)}: ", style="not bold dim default")
+            lines.append(short(attempt.error.removeprefix(f"{attempt.target}: "), 400), style="not bold default")
+        for each in error.skipped if isinstance(error, AllTargetsFailed) else ():
             lines.append(f"\n  skipped {each.name}: {each.why}", style="not bold dim default")
+    elif len(tried) > 1:
+        times = ", ".join(seconds(attempt.duration_s) for attempt in tried)
+        lines.append(f"\n  Asked {len(tried)} times; it failed after {times}.", style="not bold dim default")
     if error.hint:
         lines.append(f"\n  {clean(error.hint)}", style="not bold cyan")
     if isinstance(error, SpecError) and (unsaid := [name for name in error.candidates if name not in str(error)]):

@@ -45,8 +45,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="""One call to the right model of the right provider, by a strategy, with its reasons.
 
-New here? [bold]podium demo[/bold] shows it at work: no key and no network needed. [bold]podium init[/bold] writes a config to
-begin with.""",
+New here? [bold]podium demo[/bold] shows it at work: no key, no network. [bold]podium init[/bold] writes a first config.""",
     epilog="Exit codes: 0 done, 1 the request failed, 2 wrong usage or config, 130 interrupted.",
 )
 

@@ -76,8 +76,10 @@ async def _read_along(stream: TextStream, *, quiet: bool) -> Result:
                 if not piece:
                     continue
                 waiting.stop()
-                style = "dim" if kinds[index] is Reasoning else ""
-                terminal.print(console.clean(piece), end="", style=style, soft_wrap=True)
+                if kinds[index] is Reasoning:
+                    terminal.print(console.clean(piece), end="", style="dim", soft_wrap=True)
+                else:
+                    console.write_out(piece)
                 last = piece
         finally:
             waiting.stop()

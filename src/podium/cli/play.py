@@ -158,7 +158,9 @@ class Show:
         line = Text(f"\n{route.spec}", style="bold cyan")
         line.append(f"  {route.title}", style="not bold default")
         self._terminal.print(line, soft_wrap=True)
-        self._say(f"  {' -> '.join(map(str, models.explain(route.spec).targets))}", "dim")
+        reasons = models.explain(route.spec)
+        between = {"race": " against ", "consensus": " and "}.get(reasons.strategy, ", then ")
+        self._say(f"  {between.join(map(str, reasons.targets))}", "dim")
         await asyncio.sleep(self._pause_s)
 
     def answer(self, one: Played) -> None:
@@ -220,21 +222,21 @@ class Show:
     def _table(self, rows: Sequence[dict[str, Any]], *, real: bool) -> None:
         from rich.table import Table
 
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-        table.add_column("asked", overflow="fold")
+        table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold", pad_edge=False)
+        table.add_column("route", no_wrap=True)
         table.add_column("requests", justify="right")
         table.add_column("answered by", overflow="fold")
-        for title in ("p50", "tokens in", "out", "lost" if real else "cancelled upstream", "failed"):
+        table.add_column("p50", justify="right", no_wrap=True)
+        for title in ("tokens\nin/out", "lost" if real else "cancelled\nupstream", "failed"):
             table.add_column(title, justify="right")
         for row in rows:
             answered = "\n".join(f"{target} {count}" for target, count in row["answered_by"].items())
             table.add_row(
-                row["spec"],
+                row["route"],
                 str(row["requests"]),
                 answered or "nobody",
                 console.seconds(row["p50_s"]),
-                f"{row['tokens_in']:,}",
-                f"{row['tokens_out']:,}",
+                f"{row['tokens_in']:,}/{row['tokens_out']:,}",
                 str(row["cancelled"]),
                 str(row["failed"]),
             )

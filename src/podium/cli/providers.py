@@ -35,13 +35,16 @@ def providers(context: typer.Context, json: JsonOption = False, config: ConfigOp
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for title in ("name", "kind", "base_url", "enabled", "key", "usable"):
-        table.add_column(title, overflow="fold")
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    kinds_differ = any(provider.kind != name for name, provider in snapshot.providers.items())
+    for title in ("name", *(("kind",) if kinds_differ else ()), "enabled", "key", "usable"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("base_url", overflow="fold")
     for name, provider in snapshot.providers.items():
-        usable = Text("yes", style="green") if provider.unusable is None else Text(provider.unusable, style="yellow")
+        usable = Text("yes", style="green") if provider.unusable is None else Text(_why_not(provider), style="yellow")
         enabled = Text("yes") if provider.enabled else Text("no", style="yellow")
-        table.add_row(name, provider.kind, provider.base_url, enabled, _key(provider), usable)
+        kind = (provider.kind,) if kinds_differ else ()
+        table.add_row(name, *kind, enabled, _key(provider), usable, provider.base_url)
     terminal = console.console("out")
     if snapshot.providers:
         terminal.print(table)
@@ -57,7 +60,14 @@ def _key(provider: Provider) -> str:
         return f"{provider.api_key.mask()} ({provider.key_variable})" if provider.key_variable else provider.api_key.mask()
     if provider.auth == "none" or provider.unusable is None:
         return "not needed"
-    return f"{provider.key_variable} is not set" if provider.key_variable else "missing"
+    return f"{provider.key_variable} unset" if provider.key_variable else "missing"
+
+
+def _why_not(provider: Provider) -> str:
+    """Why a provider cannot be asked, in as few words as a table has room for."""
+    if not provider.enabled:
+        return "no, disabled"
+    return "no key" if provider.api_key is None and provider.auth != "none" else provider.unusable or "no"
 
 
 def _row(name: str, provider: Provider, masked: dict[str, Any]) -> dict[str, Any]:

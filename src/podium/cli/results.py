@@ -67,6 +67,11 @@ class Results:
         """The jobs that are to be asked."""
         return [job for job in self._jobs if job.line not in self.kept]
 
+    @property
+    def total(self) -> int:
+        """How many jobs there are, answered or not."""
+        return len(self._jobs)
+
     def add(self, job: Job, document: dict[str, Any]) -> None:
         """Take a result."""
         line = _encode(job, document)

@@ -152,7 +152,7 @@ def run(
                     "--out and --fresh are for many prompts.",
                     hint="Name a .jsonl file, or redirect: `podium run ... > answer.txt`.",
                 )
-            ask["prompt"] = _prompt(prompt, file)
+            ask["prompt"] = _prompt(prompt, file, spec)
         opened = open_models(config_of(context, config))
         if questions is None:
             from podium.cli import once
@@ -197,24 +197,26 @@ def _questions_file(prompt: str | None, file: str | None) -> str | None:
     return None
 
 
-def _prompt(prompt: str | None, file: str | None) -> str:
+def _prompt(prompt: str | None, file: str | None, spec: str | None) -> str:
     if file is not None:
         text, origin = read_text(file, "The prompt's file"), file
     elif prompt is not None and prompt.startswith("@") and len(prompt) > 1:
         text, origin = read_text(prompt[1:], "The prompt's file"), prompt[1:]
-    elif prompt in (None, "-"):
-        if prompt is None and console.is_terminal("in"):
-            raise RequestError(
-                "There is no prompt.",
-                param="prompt",
-                hint='Give one (`podium run SPEC "What ...?"`), a file (`@question.txt`), or pipe it in.',
-            )
-        text, origin = _read_stdin(), "stdin"
+    elif prompt is not None and prompt != "-":
+        text, origin = prompt, "the argument"
+    elif prompt is None and console.is_terminal("in"):
+        raise RequestError("There is no prompt.", param="prompt", hint=_prompt_hint(spec))
     else:
-        text, origin = prompt or "", "the argument"
+        text, origin = _read_stdin(), "stdin"
     if not text.strip():
-        raise RequestError(f"The prompt from {origin} is empty.", param="prompt", hint="Write something to ask.")
+        raise RequestError(f"The prompt from {origin} is empty.", param="prompt", hint=_prompt_hint(spec))
     return text
+
+
+def _prompt_hint(spec: str | None) -> str:
+    if spec and len(spec.split()) > 1:
+        return 'The first argument is the SPEC: `podium run tier:fast "..."`, or `podium run "" "..."` for the default.'
+    return 'Give one (`podium run SPEC "What ...?"`), a file (`@question.txt`), or pipe it in.'
 
 
 def _read_stdin() -> str:
