@@ -97,9 +97,10 @@ class Server:
             self._book.close(exchange, "stopped" if self.stopping else "cancelled", time.monotonic())
             raise
         except ConnectionError:
-            # A write found the connection gone before the event loop had told us.
+            # A write found the connection gone before the event loop had told us: it ends as it would have ended a moment
+            # later, without aiohttp's traceback on the user's screen.
             self._book.close(exchange, "cancelled", time.monotonic())
-            raise
+            raise asyncio.CancelledError from None
         finally:
             # Whatever else went wrong is the sim's own fault, and no exchange may stay open over it.
             self._book.close(exchange, "broken", time.monotonic())
