@@ -6,8 +6,6 @@ import json
 import random
 from typing import Any
 
-import pytest
-
 from leaves import read_stream, unaccounted, unaccounted_in_stream
 from podium.errors import ProviderError
 from podium.types import Failed, Finished, Message, Request, Started, fold, unfold
