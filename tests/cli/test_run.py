@@ -1,12 +1,13 @@
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from cli.conftest import Run
+from cli.conftest import MODULE, Run
 from podium.sim import Sim
 
 PARIS = "What is the capital of France?"
@@ -237,3 +238,20 @@ def test_a_reader_that_leaves_is_no_error(here: Path) -> None:
     command = f"{sys.executable} -m podium run openai/gpt-prose 'Tell me of rivers' | true"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert done.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("arguments", [["run", "openai/gpt-4o", "Hi", "--json"], ["explain", "tier:fast"]])
+@pytest.mark.usefixtures("config")
+def test_a_full_disk_is_a_clear_error(arguments: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*MODULE, *arguments], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert "No space is left" in done.stderr
+    assert "PODIUM_DEBUG" not in done.stderr
+
+
+@pytest.mark.usefixtures("config")
+def test_a_stream_that_the_caller_closed_is_no_defect() -> None:
+    done = subprocess.run(shlex.join([*MODULE, "explain", "tier:fast"]) + " >&-", shell=True, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -79,10 +79,8 @@ def run(
         _say_kept(results, jobs, out)
     tally, began = Tally(), time.monotonic()
     try:
-        try:
+        with results:
             asyncio.run(_work(opened.models, results, tally, concurrency=concurrency, whole=whole, quiet=quiet))
-        finally:
-            results.close()
     except KeyboardInterrupt:
         _say_interrupted(len(jobs), len(results.kept) + tally.answered, out)
         return console.INTERRUPTED

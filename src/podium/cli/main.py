@@ -8,7 +8,9 @@ Rules. Nothing heavy is imported before a command runs: `podium --help` needs ne
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import sys
 from typing import Annotated, Any
 
@@ -31,6 +33,11 @@ class Commands(TyperGroup):
         except PodiumError as error:
             console.show_error(error)
             raise typer.Exit(console.exit_code(error)) from None
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            console.show_error(PodiumError("No space is left where the output goes.", hint="Free some and run it again."))
+            raise typer.Exit(console.FAILED) from None
         except KeyboardInterrupt:
             console.say("Interrupted.")
             raise typer.Exit(console.INTERRUPTED) from None
@@ -79,6 +86,9 @@ app.command("demo")(demo.demo)
 def main() -> None:
     """Run the command line with the process's arguments, and exit."""
     sys.excepthook = console.report_defect
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # a stream that the caller closed
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115  # open to the end
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a letter is no reason to fail

@@ -93,6 +93,12 @@ class Results:
             with naming_file(self._path, _WHAT):
                 self._replace(self._path)
 
+    def __enter__(self) -> Results:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
     def _write_ready(self) -> None:
         """Write, to a pipe, the results before which none is missing."""
         while self._next < len(self._jobs) and (line := self._lines.pop(self._jobs[self._next].line, None)) is not None:
