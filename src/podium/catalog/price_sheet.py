@@ -316,9 +316,7 @@ def free_by_name(name: str) -> bool:
 
 
 def factor(row: Row, known: Row) -> Decimal | None:
-    """How many times dearer a row is than one that is known, by the first rate that both charge; None where none is."""
+    """Return how many times dearer a row is than one that is known, by the rate that differs most; None: nothing to compare."""
     before: Mapping[str, Decimal] = known.rates()
-    for field, rate in row.rates().items():
-        if rate and (other := before.get(field)):
-            return rate / other
-    return None
+    times = [rate / other for field, rate in row.rates().items() if rate and (other := before.get(field))]
+    return max(times, key=lambda each: max(each, 1 / each), default=None)

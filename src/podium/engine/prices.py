@@ -60,7 +60,7 @@ class FileLayer:
                 yield model, row
             else:
                 self._problems.append(
-                    f"The price of {name} in {self._file} is passed over: {reason}. Mend it: `podium prices fetch`."
+                    f"The price of {name} in {self._file} is passed over: {reason}. `podium prices fetch` mends it."
                 )
 
     def fallbacks(self, kind: str) -> tuple[str, ...]:
@@ -81,8 +81,8 @@ def load_prices(
 ) -> PriceBook:
     """Make the price book of a config.
 
-    `cache_path` is what `podium prices fetch` wrote; where there is none, only the bundled data holds (`bundled=False` leaves it
-    out). `overrides` maps names (`openai/gpt-4o`) to USD per million tokens (`{"input": 2.5, "output": 10}`, more in
+    `cache_path` is what `podium prices fetch` wrote; where there is none, only the bundled data holds (`bundled=False` leaves
+    it out). `overrides` maps names (`openai/gpt-4o`) to USD per million tokens (`{"input": 2.5, "output": 10}`, more in
     `load_override`), or to the name of the model whose price holds. Raises `ConfigError` for an override that cannot be.
     """
     problems: list[str] = []
