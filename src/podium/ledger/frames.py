@@ -1,0 +1,158 @@
+"""Records as bytes: a segment's header, and frames that show by themselves whether they are whole.
+
+    segment = "PODJ" version:u16 0:u16 | frame ...
+    frame   = 0xC5AB:u16 length:u32 crc32:u32 payload          (little-endian; the CRC is over length and payload)
+
+Theory. A process can die, and a disk can fill, in the middle of a write; so the last frame of a segment may be torn. A frame
+counts only when its mark, its length and its CRC agree. What does not is skipped: reading goes on at the next place where
+mark, length and CRC do agree, so that one bad frame costs one record and not the rest of its segment.
+
+Rules.
+- `read` is pure: bytes in, records out. While the owner of a segment lives, an unfinished frame at the end is waited for.
+- A payload that is whole but no record of this version counts as corrupt.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+from zlib import crc32
+
+import msgspec
+
+from podium.ledger.records import Ended, Payload, Record, Settled, Started
+
+VERSION = 1
+MAGIC = b"PODJ"
+HEADER = MAGIC + struct.pack("<HH", VERSION, 0)
+HEADER_SIZE = len(HEADER)
+
+_MARK = 0xC5AB
+_MARK_BYTES = struct.pack("<H", _MARK)
+_HEAD = struct.Struct("<HII")
+_LENGTH = struct.Struct("<I")
+HEAD_SIZE = _HEAD.size
+
+LONGEST_PAYLOAD = 256 * 2**20
+"""No frame is longer; a length beyond it is damage."""
+
+_ENCODE = msgspec.msgpack.Encoder().encode
+_DECODE = msgspec.msgpack.Decoder(Started | Settled | Ended | Payload).decode
+
+
+class Reading(NamedTuple):
+    """What a piece of a segment held."""
+
+    records: list[Record]
+    consumed: int
+    """Bytes that need not be read again."""
+    corrupt: int
+    """Places where bytes had to be skipped to find the next frame."""
+    torn: int
+    """1 where the piece ends in an unfinished frame that nobody will finish."""
+
+
+def dump_frame(record: Record) -> bytes:
+    """Return a record as a frame."""
+    try:
+        payload = _ENCODE(record)
+    except UnicodeEncodeError:
+        payload = _ENCODE(_printable(msgspec.to_builtins(record)))
+    size = len(payload)
+    return _HEAD.pack(_MARK, size, crc32(payload, crc32(_LENGTH.pack(size)))) + payload
+
+
+def _printable(plain: object) -> object:
+    """A lone surrogate has no UTF-8; a caller's odd tag must not cost the record."""
+    if isinstance(plain, str):
+        return plain.encode("utf-8", "replace").decode()
+    if isinstance(plain, list | tuple):
+        return [_printable(each) for each in plain]
+    if isinstance(plain, dict):
+        return {_printable(name): _printable(value) for name, value in plain.items()}
+    return plain
+
+
+def version_of(header: bytes) -> int | None:
+    """Return the version that a segment's header tells; None where it is no header."""
+    if len(header) < HEADER_SIZE or not header.startswith(MAGIC):
+        return None
+    version: int = struct.unpack_from("<H", header, len(MAGIC))[0]
+    return version
+
+
+def read(data: bytes, start: int = 0, *, final: bool, most: int = 2**62) -> Reading:
+    """Read the frames of a piece of a segment, from `start` on, where a frame begins.
+
+    `final`: nothing will be added to it, so an unfinished frame at its end is torn; otherwise reading stops there, and
+    `consumed` says where, counted from `start`. `most` is how many records are read at most.
+    """
+    records: list[Record] = []
+    at, end, corrupt, torn = start, len(data), 0, 0
+    view = memoryview(data)
+    while at < end and len(records) < most:
+        size = _frame_at(view, at, end)
+        if size > 0:
+            try:
+                records.append(_DECODE(view[at + HEAD_SIZE : at + size]))
+            except msgspec.DecodeError:
+                corrupt += 1
+            at += size
+            continue
+        if size == _UNFINISHED and not final:
+            break
+        found = _next_frame(data, view, at + 1, end)
+        if found is not None:
+            corrupt += 1
+            at = found
+        elif final:
+            if size == _UNFINISHED:
+                torn = 1
+            else:
+                corrupt += 1
+            at = end
+        else:
+            # Damage, and no frame behind it yet: the last bytes may be the beginning of one.
+            break
+    return Reading(records, at - start, corrupt, torn)
+
+
+def size_told(head: bytes) -> int:
+    """Return the size of a frame as its head tells it; 0 where it is no head."""
+    if len(head) < HEAD_SIZE:
+        return 0
+    mark, size, _ = _HEAD.unpack_from(head)
+    return HEAD_SIZE + int(size) if mark == _MARK and size <= LONGEST_PAYLOAD else 0
+
+
+def resume(data: bytes) -> int | None:
+    """Return where the next whole frame begins after the one at 0, which cannot be read; None: there is none yet."""
+    return _next_frame(data, memoryview(data), 1, len(data))
+
+
+_UNFINISHED = -1
+_BROKEN = 0
+
+
+def _frame_at(view: memoryview, at: int, end: int) -> int:
+    """The size of the whole frame at this place, `_UNFINISHED`, or `_BROKEN`."""
+    if end - at < HEAD_SIZE:
+        begun = bytes(view[at : at + 2])
+        return _UNFINISHED if _MARK_BYTES.startswith(begun) else _BROKEN
+    mark, size, checksum = _HEAD.unpack_from(view, at)
+    if mark != _MARK or size > LONGEST_PAYLOAD:
+        return _BROKEN
+    stop = at + HEAD_SIZE + size
+    if stop > end:
+        return _UNFINISHED
+    if crc32(view[at + HEAD_SIZE : stop], crc32(view[at + 2 : at + 6])) != checksum:
+        return _BROKEN
+    return HEAD_SIZE + int(size)
+
+
+def _next_frame(data: bytes, view: memoryview, at: int, end: int) -> int | None:
+    while (at := data.find(_MARK_BYTES, at)) >= 0:
+        if _frame_at(view, at, end) > 0:
+            return at
+        at += 1
+    return None

@@ -1,0 +1,272 @@
+"""The journal of one process: records handed to the kernel, one write each.
+
+Theory. What a `write` has returned from survives the death of the process; what an `fsync` has returned from survives the
+loss of power. A request waits for the first (a few microseconds) and never for the second, which a thread of its own does
+for all records of a tenth of a second at once (`fsync: group`).
+
+A disk that is full, read-only or broken must not stop the work (`on_full: continue`): records then wait in memory, in order,
+and go to the disk as soon as it takes them. They are lost only where that room is used up or the process dies first; both the
+deferred and the lost are counted. With `on_full: refuse` a new attempt is refused instead, before anything is sent; what
+belongs to attempts that were already sent waits in memory all the same.
+
+Rules.
+- A write that the disk took only in part is undone, so that no torn frame stays in front of a good one.
+- A forked child lets its parent's segment go and begins one of its own at its first record.
+- The journal as a whole may be at most `most_bytes`, all processes together, looked at every tenth of a second.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from podium.errors import StoreError
+from podium.ledger.frames import HEADER_SIZE, dump_frame
+from podium.ledger.records import Record, Started
+from podium.ledger.segments import Segment, create_segment, folder_size, new_writer
+
+Fsync = Literal["group", "never"]
+OnFull = Literal["continue", "refuse"]
+
+SEGMENT_BYTES = 64 * 2**20
+MOST_BYTES = 16 * 2**30
+DEFERRED_BYTES = 64 * 2**20
+GROUP_S = 0.1
+_LOOK_EVERY = 10
+"""The size of the folder is looked at once in so many groups."""
+
+
+class Journal:
+    """An append-only journal in a folder that several processes share."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        fsync: Fsync = "group",
+        on_full: OnFull = "continue",
+        segment_bytes: int = SEGMENT_BYTES,
+        most_bytes: int = MOST_BYTES,
+        deferred_bytes: int = DEFERRED_BYTES,
+    ) -> None:
+        self.folder = folder
+        self._fsync = fsync
+        self._on_full = on_full
+        self._segment_bytes = segment_bytes
+        self._most_bytes = most_bytes
+        self._deferred_bytes = deferred_bytes
+        self._clear()
+        os.register_at_fork(after_in_child=in_child(weakref.WeakMethod(self._forked)))
+
+    def _clear(self) -> None:
+        self._lock = threading.RLock()
+        self._descriptor: int | None = None
+        self._segment = Segment("", 0)
+        self._size = 0
+        self._dirty = False
+        self._full = False
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._keeper: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._syncing: int | None = None
+        self._closed = False
+        self.appended = 0
+        """Records that the kernel has taken."""
+        self.deferred = 0
+        """Records that had to wait in memory."""
+        self.lost = 0
+        """Records for which there was no room left in memory either."""
+        self.refused = 0
+        """Attempts that were refused."""
+        self.fsyncs = 0
+        self.fsync_errors = 0
+        self.problem: str | None = None
+        """What the disk said last, as long as it does not take records."""
+
+    # --- appending ------------------------------------------------------------------------------------------------------
+
+    def append(self, record: Record) -> bool:
+        """Hand a record to the kernel; False where it has to wait in memory, or is lost.
+
+        Raises `StoreError` for a `Started` under `on_full: refuse`, where the disk does not take it.
+        """
+        frame = dump_frame(record)
+        with self._lock:
+            if not self._waiting and not self._full and self._write(frame):
+                self.appended += 1
+                return True
+            if self._waiting:
+                self._write_waiting()
+                if not self._waiting and self._write(frame):
+                    self.appended += 1
+                    return True
+            if self._on_full == "refuse" and isinstance(record, Started):
+                self.refused += 1
+                raise self._refusal(record)
+            self._defer(frame)
+            return False
+
+    def _write(self, frame: bytes) -> bool:
+        try:
+            descriptor = self._descriptor
+            if descriptor is None or self._size >= self._segment_bytes:
+                descriptor = self._next_segment()
+            written = os.write(descriptor, frame)
+            if written != len(frame):
+                os.ftruncate(descriptor, self._size)
+                raise OSError(28, "No space left on device")
+        except OSError as error:
+            self.problem = error.strerror or str(error)
+            return False
+        self._size += written
+        self._dirty = True
+        return True
+
+    def _next_segment(self) -> int:
+        """Begin the next segment before the last one is let go: a writer with no locked segment counts as dead."""
+        if self._closed:
+            raise OSError(9, "The ledger is closed")
+        last, segment = self._descriptor, self._segment
+        following = Segment(segment.writer or new_writer(), segment.sequence + 1)
+        descriptor = create_segment(self.folder, following)
+        self._descriptor, self._segment, self._size = descriptor, following, HEADER_SIZE
+        if last is not None:
+            if self._fsync == "group":
+                self._sync(last)
+            os.close(last)
+        if self._keeper is None:
+            self._keeper = threading.Thread(target=self._keep, args=(self._stop,), name="podium-journal", daemon=True)
+            self._keeper.start()
+        return descriptor
+
+    def _refusal(self, record: Started) -> StoreError:
+        return StoreError(
+            f"{record.provider}/{record.model} was not asked: the ledger in {self.folder} cannot record it ({self.problem}).",
+            code="ledger_full",
+            hint="Make room on its disk, or set `on_full: continue` to go on without a record.",
+        )
+
+    # --- what has to wait -----------------------------------------------------------------------------------------------
+
+    def _defer(self, frame: bytes) -> None:
+        if self._closed or self._waiting_bytes + len(frame) > self._deferred_bytes:
+            self.lost += 1
+            return
+        self.deferred += 1
+        self._waiting.append(frame)
+        self._waiting_bytes += len(frame)
+        if self._keeper is None:
+            self._keeper = threading.Thread(target=self._keep, args=(self._stop,), name="podium-journal", daemon=True)
+            self._keeper.start()
+
+    def _write_waiting(self) -> None:
+        while self._waiting and not self._full and self._write(self._waiting[0]):
+            self._waiting_bytes -= len(self._waiting.popleft())
+            self.appended += 1
+        if not self._waiting:
+            self.problem = None
+
+    @property
+    def waiting(self) -> int:
+        """Records that wait in memory now."""
+        return len(self._waiting)
+
+    # --- the thread that syncs ------------------------------------------------------------------------------------------
+
+    def _keep(self, stop: threading.Event) -> None:
+        turns = 0
+        while not stop.wait(GROUP_S):
+            if turns % _LOOK_EVERY == 0:
+                self._look_at_size()
+            turns += 1
+            if self._waiting:
+                with self._lock:
+                    self._write_waiting()
+            if self._dirty and self._fsync == "group":
+                self.sync()
+
+    def _look_at_size(self) -> None:
+        try:
+            full = folder_size(self.folder) >= self._most_bytes
+        except OSError as error:
+            self.problem = error.strerror
+            return
+        self._full = full
+        if full:
+            self.problem = f"the journal has its {self._most_bytes:,} bytes and the store does not take them"
+
+    def sync(self) -> None:
+        """Wait until the disk has all that was appended."""
+        with self._lock:
+            if self._descriptor is None:
+                return
+            # A second descriptor, so that nobody waits for the lock while the disk works.
+            descriptor = self._syncing = os.dup(self._descriptor)
+            self._dirty = False
+        try:
+            self._sync(descriptor)
+        finally:
+            with self._lock:
+                self._syncing = None
+                os.close(descriptor)
+
+    def _sync(self, descriptor: int) -> None:
+        try:
+            os.fdatasync(descriptor)
+        except OSError as error:
+            self.fsync_errors += 1
+            self.problem = error.strerror
+        else:
+            self.fsyncs += 1
+
+    # --- its end --------------------------------------------------------------------------------------------------------
+
+    def position(self) -> tuple[Segment, int] | None:
+        """The segment that is written to, and its size; None where there is none."""
+        with self._lock:
+            return None if self._descriptor is None else (self._segment, self._size)
+
+    def close(self) -> None:
+        """Write what waits, sync, and let the segment go. Safe to call twice."""
+        with self._lock:
+            if self._closed:
+                return
+            self._write_waiting()
+            self._closed = True
+            self.lost += len(self._waiting)
+            self._waiting.clear()
+            self._stop.set()
+            keeper = self._keeper
+        if keeper is not None:
+            keeper.join()
+        with self._lock:
+            if self._descriptor is not None:
+                if self._fsync == "group":
+                    self._sync(self._descriptor)
+                os.close(self._descriptor)
+                self._descriptor = None
+
+    def _forked(self) -> None:
+        """In a forked child: the parent's segment, lock and records are the parent's."""
+        closed, inherited = self._closed, (self._descriptor, self._syncing)
+        self._clear()
+        self._closed = closed
+        for descriptor in inherited:
+            if descriptor is not None:  # it would keep the parent's lock beyond the parent's life
+                os.close(descriptor)
+
+
+def in_child(method: weakref.WeakMethod[Callable[[], None]]) -> Callable[[], None]:
+    """A function for `register_at_fork`, which never forgets, that keeps nothing alive."""
+
+    def call() -> None:
+        if (forked := method()) is not None:
+            forked()
+
+    return call

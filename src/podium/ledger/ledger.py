@@ -1,0 +1,327 @@
+"""The ledger as its users see it: record what happens, ask what happened.
+
+Theory. The request's side is three calls that hand a record to the kernel and return; everything else happens on two threads
+that begin with the first record. What the store is, and whether it answers, the request never learns.
+
+Rules.
+- `started` may raise `StoreError` (only under `on_full: refuse`, before anything is sent); `settled`, `ended` and `payload`
+  never do.
+- A forked child has its own journal and stands for election itself, from its first record on.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from podium.errors import StoreError
+from podium.ledger.drain_thread import DrainThread, Retention
+from podium.ledger.drainer import LOCK_NAME, Drainer
+from podium.ledger.journal import Fsync, Journal, OnFull, in_child
+from podium.ledger.memory import MemoryDrainer, MemoryJournal
+from podium.ledger.records import Ended, Payload, Settled, Started
+from podium.ledger.reprice import Repriced, reprice
+from podium.ledger.sqlite import SqliteStore
+from podium.ledger.store import Price, Priced, Store
+from podium.ledger.usage import Instant, UsageRow, Wanted, microseconds_of, usage
+from podium.types import Value
+
+Payloads = Literal["none", "hashed", "full"]
+
+JOURNAL_FOLDER = "journal"
+PAYLOAD_LIMIT = 2**20
+KEPT = Retention()
+_FORK_WAIT_S = 1.0
+
+
+class Statistics(Value, frozen=True, kw_only=True):
+    """How the ledger fares, seen from this process."""
+
+    appended: int
+    """Records of this process that are in the journal."""
+    deferred: int
+    """Records that had to wait in memory, since the disk did not take them."""
+    waiting: int
+    """Of those, now."""
+    lost: int
+    """Records that neither the disk nor the memory had room for."""
+    refused: int
+    """Attempts that were refused, since they could not be recorded."""
+    fsyncs: int
+    fsync_errors: int
+    elected: bool
+    """Whether this process drains the folder."""
+    drained: int
+    """Attempts, entries and payloads that this process has given to the store."""
+    store_errors: int
+    journal_problem: str | None
+    store_problem: str | None
+    torn: int
+    """Unfinished frames that dead processes left, over the store's life."""
+    corrupt: int
+    """Damaged places in segments, over the store's life."""
+    set_aside: int
+    """Records that the store could never take, over its life."""
+    unknown: int
+    """Attempts whose process died, over the store's life."""
+
+
+class Ledger:
+    """A ledger; `Ledger.open` makes one."""
+
+    def __init__(
+        self,
+        journal: Journal | MemoryJournal,
+        make_drainer: Callable[[Store], Drainer | MemoryDrainer],
+        make_store: Callable[[], Store],
+        *,
+        payloads: Payloads,
+        retention: Retention | None,
+    ) -> None:
+        self._journal = journal
+        self._make_drainer = make_drainer
+        self._make_store = make_store
+        self._retention = retention
+        self._payloads = payloads
+        self._abandoned: list[Any] = []
+        self._closed = False
+        self._begin()
+        _watch_forks(self)
+
+    def _begin(self) -> None:
+        self.store = self._make_store()
+        self._drainer = self._make_drainer(self.store)
+        self._thread = DrainThread(self._drainer, self.store, self._retention)
+        self._running = False
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | os.PathLike[str] | None,
+        *,
+        store: Literal["sqlite", "memory:"] | Callable[[], Store] = "sqlite",
+        fsync: Fsync = "group",
+        on_full: OnFull = "continue",
+        payloads: Payloads = "none",
+        retention: Retention | None = KEPT,
+        **journal: int,
+    ) -> Ledger:
+        """Open the ledger of a data folder, which is made where it is not there.
+
+        `store`: `sqlite`, `memory:` (nothing on disk; `folder` is not used), or a function that makes a store of one's own.
+        `journal`: `segment_bytes`, `most_bytes`, `deferred_bytes`. Raises `StoreError` where the folder cannot be made.
+        """
+        if store == "memory:":
+            queue = MemoryJournal()
+            return cls(
+                queue,
+                lambda made: MemoryDrainer(queue, made),
+                lambda: SqliteStore(None),
+                payloads=payloads,
+                retention=retention,
+            )
+        if folder is None:
+            raise StoreError("The ledger has no folder.", retryable=False, hint="Name one, or set `store: memory:`.")
+        data = Path(folder)
+        segments = data / JOURNAL_FOLDER
+        try:
+            segments.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"The ledger's folder {data} cannot be made: {error.strerror}.",
+                retryable=False,
+                hint="Set `data_dir` or PODIUM_DATA to a folder that can be written to, or `store: memory:`.",
+            ) from None
+        make_store: Callable[[], Store] = (lambda: SqliteStore(data, fsync=fsync)) if isinstance(store, str) else store
+        return cls(
+            Journal(segments, fsync=fsync, on_full=on_full, **journal),
+            lambda made: Drainer(segments, data / LOCK_NAME, made),
+            make_store,
+            payloads=payloads,
+            retention=retention,
+        )
+
+    # --- the request's side ---------------------------------------------------------------------------------------------
+
+    def started(self, record: Started) -> None:
+        """Record an attempt, before it is sent. Raises `StoreError` under `on_full: refuse`, where that cannot be done."""
+        if not self._running:
+            self.start()
+        self._journal.append(record)
+
+    def settled(self, record: Settled) -> None:
+        """Record how an attempt ended."""
+        if not self._running:
+            self.start()
+        self._journal.append(record)
+
+    def ended(self, record: Ended) -> None:
+        """Record how a request ended."""
+        if not self._running:
+            self.start()
+        self._journal.append(record)
+
+    @property
+    def keeps_payloads(self) -> bool:
+        """Whether `payload` does anything."""
+        return self._payloads != "none"
+
+    def payload(self, started: Started, kind: Literal["request", "response"], body: bytes) -> None:
+        """Record the body of an attempt's request or answer: its SHA-256, and itself under `payloads: full` (at most 1 MiB)."""
+        if self._payloads == "none":
+            return
+        if not self._running:
+            self.start()
+        self._journal.append(
+            Payload(
+                request_id=started.request_id,
+                requested_at=started.requested_at,
+                attempt=started.attempt,
+                kind=kind,
+                at=time.time(),
+                sha256=sha256(body).digest(),
+                size=len(body),
+                body=body[:PAYLOAD_LIMIT] if self._payloads == "full" else None,
+            )
+        )
+
+    # --- questions ------------------------------------------------------------------------------------------------------
+
+    def usage(
+        self,
+        by: Iterable[str] | str = ("day", "model"),
+        *,
+        since: Instant | None = None,
+        until: Instant | None = None,
+        where: Mapping[str, Wanted] | None = None,
+        tz: str = "UTC",
+        wait_s: float = 1.0,
+    ) -> list[UsageRow]:
+        """Return the usage, as `podium.ledger.usage.usage` does, after what was recorded so far is in the store.
+
+        It waits for that at most `wait_s` seconds, and answers with what is there then. It blocks: not for an event loop.
+        """
+        if wait_s > 0:
+            self.flush(wait_s)
+        return usage(self.store, by, since=since, until=until, where=where, tz=tz)
+
+    def reprice(
+        self,
+        price: Callable[[Priced], Price | None],
+        *,
+        since: Instant | None = None,
+        until: Instant | None = None,
+        tz: str = "UTC",
+        apply: bool = False,
+    ) -> list[Repriced]:
+        """Price the settled attempts of a time again; without `apply`, only say what would change. It blocks."""
+        zone = ZoneInfo(tz)
+        return reprice(
+            self.store,
+            price,
+            since_us=None if since is None else microseconds_of(since, zone, "since"),
+            until_us=None if until is None else microseconds_of(until, zone, "until"),
+            apply=apply,
+        )
+
+    def statistics(self) -> Statistics:
+        """Say how the ledger fares. Counts over the store's life are 0 where it does not answer."""
+        journal, drainer = self._journal, self._drainer
+        counters: dict[str, int] = {}
+        problem = drainer.problem
+        try:
+            counters = self.store.counters()
+        except StoreError as error:
+            problem = str(error)
+        return Statistics(
+            appended=journal.appended,
+            deferred=journal.deferred,
+            waiting=journal.waiting,
+            lost=journal.lost,
+            refused=journal.refused,
+            fsyncs=journal.fsyncs,
+            fsync_errors=journal.fsync_errors,
+            elected=drainer.elected,
+            drained=drainer.drained,
+            store_errors=drainer.store_errors,
+            journal_problem=journal.problem,
+            store_problem=problem,
+            **{name: counters.get(name, 0) for name in ("torn", "corrupt", "set_aside", "unknown")},
+        )
+
+    # --- its life -------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to drain, which else begins with the first record."""
+        if not self._closed:
+            self._running = True
+            self._thread.start()
+
+    def flush(self, timeout_s: float = 10.0) -> bool:
+        """Wait until what this process has recorded is in the store. Returns whether it is."""
+        self.start()
+        until = time.monotonic() + timeout_s
+        position = self._journal.position()
+        while True:
+            if self._thread.wait_empty(min(0.1, until - time.monotonic())):
+                return not self._journal.waiting
+            if not self._drainer.elected and position is not None and self._is_drained(*position):
+                return not self._journal.waiting
+            if time.monotonic() >= until:
+                return False
+            if not self._drainer.elected:
+                time.sleep(0.01)
+
+    def _is_drained(self, segment: Any, size: int) -> bool:
+        """Whether another process has read our segment so far. It reads our segments in their order."""
+        try:
+            return self.store.positions().get(segment.name, 0) >= size
+        except StoreError:
+            return False
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Drain what there is, within `timeout_s`, and let everything go. What is left is drained by whoever comes next."""
+        if self._closed:
+            return
+        self._journal.close()
+        if self._running and timeout_s > 0:
+            self._thread.wait_empty(timeout_s)
+        self._closed = True
+        self._thread.close(timeout_s)
+        self.store.close()
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- forks ----------------------------------------------------------------------------------------------------------
+
+    def _before_fork(self) -> None:
+        """No child may begin while our thread is inside SQLite, whose locks nobody would release there."""
+        self._forking = self._running and self._thread.still.acquire(timeout=_FORK_WAIT_S)
+
+    def _in_parent(self) -> None:
+        if self._forking:
+            self._thread.still.release()
+
+    def _in_child(self) -> None:
+        # SQLite's connections are the parent's, and are not even closed here: that would be work on its files.
+        self._abandoned.append((self.store, self._thread))
+        self._drainer.resign()
+        self._begin()
+
+
+def _watch_forks(ledger: Ledger) -> None:
+    os.register_at_fork(
+        before=in_child(weakref.WeakMethod(ledger._before_fork)),
+        after_in_parent=in_child(weakref.WeakMethod(ledger._in_parent)),
+        after_in_child=in_child(weakref.WeakMethod(ledger._in_child)),
+    )

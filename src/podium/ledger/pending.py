@@ -1,0 +1,113 @@
+"""What a writer has begun and not told the end of.
+
+Theory. The store holds what is over. What is not is known from the segments alone: the attempts that started and have not
+settled, and the requests that they belong to. A drainer keeps that in memory, finds it again by reading the segments that are
+left, and needs it for two things: a segment is kept as long as something that began in it is open, and when its writer is dead
+each open attempt is `unknown`, at its reserved cost.
+
+Rules.
+- Pure: records in, records out. Reading the same records twice changes nothing (the store takes each id once).
+- A request whose `Ended` was never written, but whose winner had settled, was answered: its entry says so.
+"""
+
+from __future__ import annotations
+
+from podium.ledger.records import Ended, Record, Settled, Started
+
+Key = tuple[str, float]
+
+
+class _Open:
+    """A request that has begun."""
+
+    __slots__ = ("attempts", "ended", "first", "highest", "segment", "won")
+
+    def __init__(self, first: Started, segment: str) -> None:
+        self.first = first
+        self.segment = segment
+        self.attempts: dict[int, Started] = {}
+        self.highest = 0
+        self.won: Settled | None = None
+        self.ended = False
+
+
+class Pending:
+    """The open requests of one writer."""
+
+    __slots__ = ("_open",)
+
+    def __init__(self) -> None:
+        self._open: dict[Key, _Open] = {}
+
+    def take(self, record: Record, segment: str) -> None:
+        """Follow a record that was read from a segment."""
+        if isinstance(record, Started):
+            key = (record.request_id, record.requested_at)
+            request = self._open.get(key)
+            if request is None:
+                request = self._open[key] = _Open(record, segment)
+            request.attempts[record.attempt] = record
+            request.highest = max(request.highest, record.attempt)
+        elif isinstance(record, Settled):
+            key = (record.started.request_id, record.started.requested_at)
+            request = self._open.get(key)
+            if request is None:
+                return
+            request.attempts.pop(record.started.attempt, None)
+            if record.outcome == "won":
+                request.won = record
+            if request.ended and not request.attempts:
+                del self._open[key]
+        elif isinstance(record, Ended):
+            key = (record.request_id, record.requested_at)
+            request = self._open.get(key)
+            if request is None:
+                return
+            request.ended = True
+            if not request.attempts:
+                del self._open[key]
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def segments(self) -> set[str]:
+        """The segments in which something began that is still open."""
+        return {request.segment for request in self._open.values()}
+
+    def abandon(self) -> tuple[list[Settled], list[Ended]]:
+        """The writer is dead: what is open ends here, and how it ended nobody knows."""
+        attempts: list[Settled] = []
+        entries: list[Ended] = []
+        for request in self._open.values():
+            attempts += [
+                Settled(started=each, outcome="unknown", cost_pico=each.reserved_pico, price_source="reserved", estimated=True)
+                for each in request.attempts.values()
+            ]
+            if not request.ended:
+                entries.append(_entry(request))
+        self._open.clear()
+        return attempts, entries
+
+
+def _entry(request: _Open) -> Ended:
+    won = request.won
+    at = won.started if won is not None else request.first
+    return Ended(
+        request_id=at.request_id,
+        requested_at=at.requested_at,
+        outcome="unknown" if won is None else "ok",
+        duration_s=0.0 if won is None else at.started_at + won.duration_s - at.requested_at,
+        spec=at.spec,
+        tier=at.tier,
+        experiment=at.experiment,
+        user_id=at.user_id,
+        team=at.team,
+        conversation=at.conversation,
+        tags=at.tags,
+        winner=None if won is None else at.attempt,
+        attempts=request.highest,
+        provider=at.provider,
+        model=at.model,
+        rollout=at.rollout,
+        arm=at.arm,
+    )

@@ -1,0 +1,174 @@
+"""The tables of the SQLite store, and the statements that fill them.
+
+Theory. `attempts` and `entries` hold every fact once, clustered by time: new rows go to the end of the tree, whatever ids
+look like, and an id finds its row there, since a record has the same instant each time it is read. Three tables of sums
+answer the usual questions without reading them; they are changed in the transaction that changes the rows, so they are always
+exactly the sums of the rows.
+
+Rules.
+- A batch is staged in temporary tables first; what the store has already leaves the stage; then one statement a table moves
+  it. So the work is done inside SQLite, where no other Python thread has to wait for it.
+- Absent names are '' (NULLs are never equal, and sums need keys); an unknown amount is NULL.
+- An amount of money is one int64 a row. Sums are kept in two columns, `hi * 2**32 + lo`, and are exact up to 2**95 pico-USD.
+- A change of a table is a new migration at the end; those before it never change.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+DAY_US = 86_400_000_000
+HOUR_US = 3_600_000_000
+QUARTER_US = 900_000_000
+"""All offsets of time zones since 1972 are multiples of a quarter of an hour."""
+
+LOW = 32
+LOW_MASK = (1 << LOW) - 1
+
+ATTEMPTS = """
+started_us INTEGER NOT NULL, request_id TEXT NOT NULL, attempt INTEGER NOT NULL, requested_us INTEGER NOT NULL,
+role TEXT NOT NULL, provider TEXT NOT NULL, model TEXT NOT NULL, upstream_model TEXT NOT NULL, dialect TEXT NOT NULL,
+spec TEXT NOT NULL, tier TEXT NOT NULL, experiment TEXT NOT NULL, rollout TEXT NOT NULL, arm TEXT NOT NULL,
+user_id TEXT NOT NULL, team TEXT NOT NULL, conversation TEXT NOT NULL, tags TEXT NOT NULL, streamed INTEGER NOT NULL,
+outcome TEXT NOT NULL, error_code TEXT NOT NULL, duration_us INTEGER NOT NULL, first_content_us INTEGER,
+metered INTEGER NOT NULL, input INTEGER NOT NULL, output INTEGER NOT NULL, cache_read INTEGER NOT NULL,
+cache_write INTEGER NOT NULL, cache_write_1h INTEGER NOT NULL, reasoning INTEGER NOT NULL, input_audio INTEGER NOT NULL,
+output_audio INTEGER NOT NULL, usage_more TEXT NOT NULL, estimated INTEGER NOT NULL, cost_pico INTEGER,
+reserved_pico INTEGER, price_version TEXT NOT NULL, price_source TEXT NOT NULL, finish_reason TEXT NOT NULL,
+upstream_id TEXT NOT NULL, losses INTEGER NOT NULL
+"""
+ATTEMPTS_KEY = "started_us, request_id, attempt"
+
+ENTRIES = """
+requested_us INTEGER NOT NULL, request_id TEXT NOT NULL, spec TEXT NOT NULL, rule TEXT NOT NULL, strategy TEXT NOT NULL,
+tier TEXT NOT NULL, experiment TEXT NOT NULL, user_id TEXT NOT NULL, team TEXT NOT NULL, conversation TEXT NOT NULL,
+tags TEXT NOT NULL, provider TEXT NOT NULL, model TEXT NOT NULL, rollout TEXT NOT NULL, arm TEXT NOT NULL,
+outcome TEXT NOT NULL, duration_us INTEGER NOT NULL, winner INTEGER, attempts INTEGER NOT NULL
+"""
+ENTRIES_KEY = "requested_us, request_id"
+
+
+def columns_of(declaration: str) -> tuple[str, ...]:
+    """Return the names of the columns that a table declares."""
+    return tuple(column.split()[0] for column in declaration.replace("\n", " ").split(","))
+
+
+COUNTS = (
+    "requests", "errors", "attempts", "failed", "unknown", "unpriced",
+    "input", "output", "cache_read", "cache_write", "cache_write_1h", "reasoning", "input_audio", "output_audio",
+)  # fmt: skip
+AMOUNTS = ("cost_hi", "cost_lo", "unknown_hi", "unknown_lo")
+SUMS = COUNTS + AMOUNTS
+
+OF_ATTEMPTS = (
+    "0", "0", "COUNT(*)", "SUM(outcome = 'failed')", "SUM(outcome = 'unknown')", "SUM(cost_pico IS NULL)",
+    "SUM(input)", "SUM(output)", "SUM(cache_read)", "SUM(cache_write)", "SUM(cache_write_1h)", "SUM(reasoning)",
+    "SUM(input_audio)", "SUM(output_audio)",
+    f"COALESCE(SUM(cost_pico >> {LOW}), 0)",
+    f"COALESCE(SUM(cost_pico & {LOW_MASK}), 0)",
+    f"COALESCE(SUM((outcome = 'unknown') * (cost_pico >> {LOW})), 0)",
+    f"COALESCE(SUM((outcome = 'unknown') * (cost_pico & {LOW_MASK})), 0)",
+)  # fmt: skip
+"""What rows of attempts add to each of `SUMS`."""
+
+FINE_OUTCOMES = "('ok', 'unknown', 'cancelled')"
+"""Requests that did not fail: a caller who leaves is no error."""
+OF_ENTRIES = ("COUNT(*)", f"SUM(outcome NOT IN {FINE_OUTCOMES})") + ("0",) * (len(SUMS) - 2)
+
+
+class Rollup(NamedTuple):
+    """A table of sums."""
+
+    table: str
+    grain_us: int
+    """The length of a slot of time; `slot` counts them from the epoch."""
+    keys: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """Its primary key."""
+        return ", ".join(("slot", *self.keys))
+
+
+BY_MODEL = Rollup("usage_by_model", HOUR_US, ("provider", "model", "tier", "experiment", "rollout", "arm"))
+BY_USER = Rollup("usage_by_user", DAY_US, ("team", "user_id"))
+BY_TAG = Rollup("usage_by_tag", DAY_US, ("tag",))
+ROLLUPS = (BY_MODEL, BY_USER, BY_TAG)
+"""Each is smaller than those before it is worth trying for; the first that has all that is asked for answers."""
+
+TAGGED = "LEFT JOIN json_each(tags) AS each_tag"
+TAG = "COALESCE(each_tag.value, '')"
+"""A row without tags counts under the empty tag."""
+
+
+def added(rollup: Rollup, source: str, at: str, sums: tuple[str, ...]) -> str:
+    """Return the statement that adds the rows of a table to a rollup."""
+    keys = [TAG if key == "tag" else key for key in rollup.keys]
+    tagged = f" {TAGGED}" if "tag" in rollup.keys else ""
+    names = ", ".join(("slot", *rollup.keys, *SUMS))
+    values = ", ".join((f"{at} / {rollup.grain_us}", *keys, *sums))
+    groups = ", ".join(str(number + 1) for number in range(len(keys) + 1))
+    updates = ", ".join(
+        [f"{name} = {name} + excluded.{name}" for name in COUNTS]
+        + [
+            f"{kind}_hi = {kind}_hi + excluded.{kind}_hi + (({kind}_lo + excluded.{kind}_lo) >> {LOW}), "
+            f"{kind}_lo = ({kind}_lo + excluded.{kind}_lo) & {LOW_MASK}"
+            for kind in ("cost", "unknown")
+        ]
+    )
+    return (
+        f"INSERT INTO {rollup.table} ({names}) SELECT {values} FROM {source}{tagged} WHERE true GROUP BY {groups} "
+        f"ON CONFLICT ({rollup.key}) DO UPDATE SET {updates}"
+    )
+
+
+def _rollup_table(rollup: Rollup) -> str:
+    keys = "".join(f"{key} TEXT NOT NULL, " for key in rollup.keys)
+    sums = ", ".join(f"{name} INTEGER NOT NULL" for name in SUMS)
+    return f"CREATE TABLE {rollup.table} (slot INTEGER NOT NULL, {keys}{sums}, PRIMARY KEY ({rollup.key})) WITHOUT ROWID"
+
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        f"CREATE TABLE attempts ({ATTEMPTS}, PRIMARY KEY ({ATTEMPTS_KEY})) WITHOUT ROWID",
+        f"CREATE TABLE entries ({ENTRIES}, PRIMARY KEY ({ENTRIES_KEY})) WITHOUT ROWID",
+        *(_rollup_table(rollup) for rollup in ROLLUPS),
+        "CREATE TABLE positions (segment TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+    ),
+    (
+        # What an attempt had cost before it was priced again, one row a change.
+        """CREATE TABLE price_changes (
+            started_us INTEGER NOT NULL, request_id TEXT NOT NULL, attempt INTEGER NOT NULL, changed_us INTEGER NOT NULL,
+            old_cost_pico INTEGER, old_version TEXT NOT NULL, old_source TEXT NOT NULL,
+            new_cost_pico INTEGER, new_version TEXT NOT NULL, new_source TEXT NOT NULL,
+            PRIMARY KEY (started_us, request_id, attempt, changed_us)) WITHOUT ROWID""",
+    ),
+)
+"""Each brings the tables from its number to the next; `PRAGMA user_version` tells how many have been applied."""
+
+STAGES = (
+    f"CREATE TEMP TABLE staged_attempts ({ATTEMPTS}, PRIMARY KEY ({ATTEMPTS_KEY})) WITHOUT ROWID",
+    f"CREATE TEMP TABLE staged_entries ({ENTRIES}, PRIMARY KEY ({ENTRIES_KEY})) WITHOUT ROWID",
+)
+
+KNOWN_ATTEMPTS = (
+    "DELETE FROM staged_attempts AS s WHERE EXISTS (SELECT 1 FROM attempts AS a WHERE a.started_us = s.started_us "
+    "AND a.request_id = s.request_id AND a.attempt = s.attempt)"
+)
+KNOWN_ENTRIES = (
+    "DELETE FROM staged_entries AS s WHERE EXISTS (SELECT 1 FROM entries AS e WHERE e.requested_us = s.requested_us "
+    "AND e.request_id = s.request_id)"
+)
+
+MOVES = (
+    KNOWN_ATTEMPTS,
+    KNOWN_ENTRIES,
+    "INSERT INTO attempts SELECT * FROM staged_attempts",
+    "INSERT INTO entries SELECT * FROM staged_entries",
+    *(added(rollup, "staged_attempts", "started_us", OF_ATTEMPTS) for rollup in ROLLUPS),
+    *(added(rollup, "staged_entries", "requested_us", OF_ENTRIES) for rollup in ROLLUPS),
+    "DELETE FROM staged_attempts",
+    "DELETE FROM staged_entries",
+)
+"""From the stage to the store."""

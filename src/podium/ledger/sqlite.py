@@ -1,0 +1,249 @@
+"""The default store: one SQLite file in WAL mode, beside it another for payloads.
+
+Theory. One process writes (the drainer of the folder), any number read. WAL lets them read while it writes. Each batch is one
+transaction: rows, sums, counters and positions together.
+
+Rules.
+- What may pass becomes `StoreError`, and the connection is opened anew next time; what can never be stored, `Unstorable`.
+- With `fsync: group` a commit waits for the disk (`synchronous=FULL`): a segment is deleted only after its rows are safe.
+- `:memory:` is a store without a file: the same tables, one connection.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from podium.errors import StoreError
+from podium.ledger import sqlite_reprice, sqlite_usage
+from podium.ledger.payloads import PayloadFile
+from podium.ledger.rows import attempt_row, entry_row
+from podium.ledger.schema import ATTEMPTS, ENTRIES, MIGRATIONS, MOVES, STAGES, columns_of
+from podium.ledger.store import Batch, Price, Priced, Question, Sums, Unstorable
+
+FILE_NAME = "ledger.sqlite3"
+PAYLOADS_NAME = "payloads.sqlite3"
+
+_BUSY_S = 0.25
+"""How long SQLite itself waits for a lock; the drainer has more patience and keeps nobody waiting."""
+_TOGETHER = 32
+"""Rows a statement: while SQLite takes them, other threads run."""
+
+R = TypeVar("R")
+
+_NEVER = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    OverflowError,
+    ValueError,
+)
+
+
+class SqliteStore:
+    """The ledger in an SQLite file of `folder`; in memory where that is None."""
+
+    def __init__(self, folder: Path | None, *, fsync: Literal["group", "never"] = "group") -> None:
+        self.path = None if folder is None else folder / FILE_NAME
+        self._fsync = fsync
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._payloads = PayloadFile(None if folder is None else folder / PAYLOADS_NAME)
+
+    # --- the writer's connection ----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that is alone in writing; rolled back, and the connection dropped, where it fails."""
+        with self._lock:
+            try:
+                connection = self._connection
+                if connection is None:
+                    connection = self._connection = self._open()
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.execute("COMMIT")
+            except _NEVER as error:
+                self._drop()
+                raise Unstorable(f"The ledger cannot store a record: {error}.") from error
+            except sqlite3.Error as error:
+                self._drop()
+                raise self._trouble(error) from error
+            except BaseException:
+                self._drop()
+                raise
+
+    def _drop(self) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        if self.path is None:  # a store in memory goes with its connection
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            return
+        self._connection = None
+        connection.close()
+
+    def _trouble(self, error: sqlite3.Error) -> StoreError:
+        return StoreError(
+            f"The ledger's store {self.path or ':memory:'} does not answer: {error}.",
+            hint="Podium goes on and the journal keeps what the store does not take; see to the file, its disk and its rights.",
+        )
+
+    def _open(self) -> sqlite3.Connection:
+        name = ":memory:" if self.path is None else os.fspath(self.path)
+        connection = sqlite3.connect(name, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+        try:
+            if self.path is not None:
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute(f"PRAGMA synchronous={'FULL' if self._fsync == 'group' else 'NORMAL'}")
+                connection.execute("PRAGMA wal_autocheckpoint=4000")
+            connection.execute("PRAGMA cache_size=-32000")
+            connection.execute("PRAGMA temp_store=MEMORY")
+            migrate(connection, name)
+            for stage in STAGES:
+                connection.execute(stage)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection | None]:
+        """A connection to read with; None where there is no store yet."""
+        try:
+            if self.path is None:
+                with self._lock:
+                    if self._connection is None:
+                        self._connection = self._open()
+                    yield self._connection
+                return
+            if not self.path.exists():
+                yield None
+                return
+            with closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)) as connection:
+                version = connection.execute("PRAGMA user_version").fetchone()[0]
+                if version < len(MIGRATIONS):
+                    with self._writing():  # it is of an older release: bring it up to date first
+                        pass
+                _refuse_newer(version, str(self.path))
+                yield connection
+        except sqlite3.Error as error:
+            raise self._trouble(error) from error
+
+    # --- what a store does ----------------------------------------------------------------------------------------------
+
+    def apply(self, batch: Batch) -> None:
+        """Take a batch, whole or not at all. Raises `StoreError`, `Unstorable`."""
+        if batch.payloads:
+            self._payloads.add(batch.payloads)
+        with self._writing() as connection:
+            if batch.attempts or batch.entries:
+                _insert(connection, "staged_attempts", _ATTEMPT_COLUMNS, attempt_row, batch.attempts)
+                _insert(connection, "staged_entries", _ENTRY_COLUMNS, entry_row, batch.entries)
+                for move in MOVES:
+                    connection.execute(move)
+            connection.executemany(
+                "INSERT INTO positions VALUES (?, ?) ON CONFLICT (segment) DO UPDATE SET position = excluded.position",
+                batch.positions.items(),
+            )
+            connection.executemany("DELETE FROM positions WHERE segment = ?", [(name,) for name in batch.forget])
+            connection.executemany(
+                "INSERT INTO counters VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+                batch.counts.items(),
+            )
+
+    def positions(self) -> dict[str, int]:
+        """Return how far each segment has been read."""
+        return self._pairs("SELECT segment, position FROM positions")
+
+    def counters(self) -> dict[str, int]:
+        """Return what was counted over the store's life."""
+        return self._pairs("SELECT name, value FROM counters")
+
+    def _pairs(self, query: str) -> dict[str, int]:
+        with self._reading() as connection:
+            return {} if connection is None else dict(connection.execute(query).fetchall())
+
+    def usage(self, question: Question) -> dict[tuple[str | None, ...], Sums]:
+        """Return the sums of each group. Raises `StoreError`."""
+        with self._reading() as connection:
+            return {} if connection is None else sqlite_usage.answer(connection, question)
+
+    def priced(
+        self, *, since_us: int | None, until_us: int | None, after: tuple[int, str, int] | None, most: int
+    ) -> list[Priced]:
+        """Return settled attempts with usage in the order of their start, those behind `after` (start, id, attempt)."""
+        with self._reading() as connection:
+            return [] if connection is None else sqlite_reprice.priced(connection, since_us, until_us, after, most)
+
+    def reprice(self, changes: Iterable[tuple[Priced, Price]], at: float) -> int:
+        """Give attempts their new price, keep the old one in the audit, and correct all sums. Returns how many changed."""
+        with self._writing() as connection:
+            return sqlite_reprice.reprice(connection, changes, at)
+
+    def tidy(self, *, now: float, payload_age_s: float | None, payload_bytes: int | None, most: int) -> int:
+        """Delete payloads that are too old or too many, at most `most` of them. Returns how many went."""
+        return self._payloads.tidy(now=now, age_s=payload_age_s, most_bytes=payload_bytes, most=most)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+            self._payloads.close()
+
+
+_ATTEMPT_COLUMNS = len(columns_of(ATTEMPTS))
+_ENTRY_COLUMNS = len(columns_of(ENTRIES))
+
+
+def _insert(
+    connection: sqlite3.Connection,
+    table: str,
+    width: int,
+    row_of: Callable[[R], tuple[Any, ...]],
+    records: Sequence[R],
+) -> None:
+    row = f"({', '.join('?' * width)})"
+    whole = len(records) - len(records) % _TOGETHER
+    if whole:
+        many = f"INSERT OR IGNORE INTO {table} VALUES {', '.join([row] * _TOGETHER)}"
+        for at in range(0, whole, _TOGETHER):
+            connection.execute(many, [value for each in records[at : at + _TOGETHER] for value in row_of(each)])
+    connection.executemany(f"INSERT OR IGNORE INTO {table} VALUES {row}", map(row_of, records[whole:]))
+
+
+def migrate(connection: sqlite3.Connection, name: str, upto: int = len(MIGRATIONS)) -> None:
+    """Bring the tables up to date, one transaction a step. Raises `StoreError` for a file of a newer release."""
+    while (version := connection.execute("PRAGMA user_version").fetchone()[0]) < upto:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            # Another process may have been here first.
+            if connection.execute("PRAGMA user_version").fetchone()[0] == version:
+                for statement in MIGRATIONS[version]:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {version + 1}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+    _refuse_newer(version, name)
+
+
+def _refuse_newer(version: int, name: str) -> None:
+    if version > len(MIGRATIONS):
+        raise StoreError(
+            f"The ledger {name} has tables of version {version}; this Podium knows {len(MIGRATIONS)}.",
+            code="store_too_new",
+            retryable=False,
+            hint="Run the newer Podium that made it.",
+        )

@@ -1,0 +1,162 @@
+"""What a store of the ledger must do, and the values that pass between it and its users.
+
+Theory. The drainer hands a store whole batches: records and, with them, how far each segment has been read. A store takes a
+batch entirely or not at all, and takes a record that it has already as if it were not there. So a batch may be given again
+after any crash.
+
+Rules. A store raises `StoreError` for what may pass (locked, full, read-only, unreachable): the drainer comes again. What a
+store can never take raises `Unstorable`: the drainer sets that record aside and goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple, Protocol
+
+from podium.errors import StoreError
+from podium.ledger.records import Ended, Payload, Record, Settled
+from podium.types import Usage, Value
+
+
+class Unstorable(StoreError):
+    """A batch holds something that this store can never take."""
+
+    code = "unstorable"
+    retryable = False
+
+
+class Batch:
+    """What one transaction brings."""
+
+    __slots__ = ("attempts", "counts", "entries", "forget", "payloads", "positions")
+
+    def __init__(self) -> None:
+        self.attempts: list[Settled] = []
+        self.entries: list[Ended] = []
+        self.payloads: list[Payload] = []
+        self.positions: dict[str, int] = {}
+        """Segment -> the byte up to which it has been read."""
+        self.forget: list[str] = []
+        """Segments that are deleted: their positions are no longer needed."""
+        self.counts: dict[str, int] = {}
+        """What to add to the store's counters: `torn`, `corrupt`, `set_aside`, `unknown`."""
+
+    def add(self, record: Record) -> None:
+        """Add a record; a `Started` alone is nothing that a store keeps."""
+        if isinstance(record, Settled):
+            self.attempts.append(record)
+        elif isinstance(record, Ended):
+            self.entries.append(record)
+        elif isinstance(record, Payload):
+            self.payloads.append(record)
+
+    def records(self) -> list[Record]:
+        """All records."""
+        return [*self.attempts, *self.entries, *self.payloads]
+
+    def __len__(self) -> int:
+        return len(self.attempts) + len(self.entries) + len(self.payloads)
+
+    def count(self, name: str, more: int) -> None:
+        """Add to a counter."""
+        if more:
+            self.counts[name] = self.counts.get(name, 0) + more
+
+
+Grouping = Literal["day", "month", "user", "team", "provider", "model", "target", "tier", "experiment", "rollout", "arm", "tag"]
+GROUPINGS: tuple[Grouping, ...] = (
+    "day", "month", "user", "team", "provider", "model", "target", "tier", "experiment", "rollout", "arm", "tag",
+)  # fmt: skip
+
+
+class Question(NamedTuple):
+    """Which usage is asked for, in the store's terms."""
+
+    by: tuple[Grouping, ...]
+    since_us: int | None
+    """Inclusive."""
+    until_us: int | None
+    """Exclusive."""
+    where: Mapping[Grouping, tuple[str | None, ...]]
+    zone: str
+    """IANA name of the time zone that days and months are counted in."""
+
+
+class Sums:
+    """Exact sums of one group."""
+
+    __slots__ = ("cost_pico", "counts", "unknown_pico")
+
+    COUNTS = (
+        "requests", "errors", "attempts", "failed", "unknown", "unpriced",
+        "input", "output", "cache_read", "cache_write", "cache_write_1h", "reasoning", "input_audio", "output_audio",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.counts = [0] * len(self.COUNTS)
+        self.cost_pico = 0
+        """Of all attempts, `unknown` ones included."""
+        self.unknown_pico = 0
+        """Of `unknown` attempts alone: reserved, perhaps never charged."""
+
+
+class Priced(Value, frozen=True, kw_only=True):
+    """A settled attempt as it is in the store, for pricing it again."""
+
+    request_id: str
+    attempt: int
+    requested_at: float
+    started_at: float
+    provider: str
+    model: str
+    upstream_model: str | None
+    usage: Usage
+    cost_pico: int | None
+    price_version: str | None
+    price_source: str | None
+
+
+class Price(Value, frozen=True, kw_only=True):
+    """What an attempt costs by today's prices."""
+
+    cost_pico: int | None
+    price_version: str | None = None
+    price_source: str | None = None
+
+
+class Store(Protocol):
+    """Where the ledger is kept. Every method may block, and is called from threads of the ledger's own or of its user's."""
+
+    def apply(self, batch: Batch) -> None:
+        """Take a batch, whole or not at all. Raises `StoreError`, `Unstorable`."""
+        ...
+
+    def positions(self) -> dict[str, int]:
+        """Return how far each segment has been read."""
+        ...
+
+    def counters(self) -> dict[str, int]:
+        """Return what was counted over the store's life."""
+        ...
+
+    def usage(self, question: Question) -> dict[tuple[str | None, ...], Sums]:
+        """Return the sums of each group."""
+        ...
+
+    def priced(
+        self, *, since_us: int | None, until_us: int | None, after: tuple[int, str, int] | None, most: int
+    ) -> list[Priced]:
+        """Return settled attempts with usage in the order of their start, those behind `after` (start, id, attempt)."""
+        ...
+
+    def reprice(self, changes: Iterable[tuple[Priced, Price]], at: float) -> int:
+        """Give attempts their new price, keep the old one in the audit, and correct all sums. Returns how many changed."""
+        ...
+
+    def tidy(self, *, now: float, payload_age_s: float | None, payload_bytes: int | None, most: int) -> int:
+        """Delete payloads that are too old or too many, at most `most` of them. Returns how many went."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the store."""
+        ...
