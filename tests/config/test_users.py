@@ -37,7 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_user_file_is_read_whole(folder: Path) -> None:
     user = load_user(None, "users/a.yaml")
     assert (user.id, user.name, user.default_experiment, user.source) == ("jane", "Jane", "careful", "users/a.yaml")
-    assert (user.max_concurrent, user.timeout_s, user.cost_limit_usd) == (4, 60.0, Decimal(5))
+    assert (user.allowance.max_concurrent, user.timeout_s, user.allowance.cost_day_usd) == (4, 60.0, Decimal(5))
     assert user.performance_tracking is True
     careful = user.experiments["careful"]
     assert (careful.timeout_s, careful.max_cost_usd, careful.strategy.quorum) == (20.0, Decimal("0.25"), 2)

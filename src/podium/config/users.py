@@ -22,7 +22,7 @@ from podium.config.routes import compile_experiment
 from podium.config.sections import DefaultsSection, ExperimentSection, UserSection
 from podium.config.shape import Reader
 from podium.errors import ConfigError
-from podium.routing.snapshot import Experiment, User
+from podium.routing.snapshot import Allowance, Experiment, User
 
 _GLOB_SIGNS = frozenset("*?[")
 
@@ -60,8 +60,7 @@ def compile_user(
         experiments=compiled,
         default_experiment=defaults.experiment,
         timeout_s=defaults.timeout,
-        max_concurrent=defaults.max_concurrent,
-        cost_limit_usd=defaults.cost_limit,
+        allowance=Allowance(max_concurrent=defaults.max_concurrent, cost_day_usd=defaults.cost_limit),
         performance_tracking=head.performance_tracking,
         source=reader.document.file if reader.document.written and not path else None,
     )

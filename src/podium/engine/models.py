@@ -248,9 +248,9 @@ class Models:
 
     def _slots_of(self, user_id: str | None, snapshot: Snapshot) -> Slots | None:
         user = snapshot.users.get(user_id) if user_id is not None else None
-        if user is None or user.max_concurrent is None:
+        if user is None or user.allowance.max_concurrent is None:
             return None
-        return _slots(self._user_slots, user.id, f"User {user.id}", user.max_concurrent)
+        return _slots(self._user_slots, user.id, f"User {user.id}", user.allowance.max_concurrent)
 
     def statistics(self) -> dict[str, Any]:
         """What runs at this moment: upstream calls, and slots taken and waited for."""

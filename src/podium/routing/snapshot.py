@@ -98,6 +98,25 @@ class Experiment(Value, frozen=True, kw_only=True):
     max_cost_usd: Decimal | None = None
 
 
+class Allowance(Value, frozen=True, kw_only=True):
+    """What a user or a team may use; None is no limit."""
+
+    cost_day_usd: Decimal | None = None
+    cost_month_usd: Decimal | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    max_concurrent: int | None = None
+    timezone: str = "UTC"
+    """IANA name: where days and months begin."""
+
+
+class Team(Value, frozen=True, kw_only=True):
+    """Several users whose use is counted together."""
+
+    name: str
+    allowance: Allowance = Allowance()
+
+
 class User(Value, frozen=True, kw_only=True):
     """One user's config."""
 
@@ -106,12 +125,29 @@ class User(Value, frozen=True, kw_only=True):
     experiments: dict[str, Experiment] = {}
     default_experiment: str | None = None
     timeout_s: float | None = None
-    max_concurrent: int | None = None
-    cost_limit_usd: Decimal | None = None
-    """A day's."""
+    allowance: Allowance = Allowance()
+    team: str | None = None
+    mode: Literal["byok", "shared"] = "shared"
+    """`byok`: only the user's own keys pay; `shared`: the user's own keys first, the company's where there is none."""
+    keys: dict[str, Secret] = {}
+    """The user's own keys, by provider."""
     performance_tracking: bool | None = None
     source: str | None = None
     """The file that it came from."""
+
+
+class LedgerSettings(Value, frozen=True, kw_only=True):
+    """How requests are kept on record."""
+
+    store: Literal["sqlite", "memory", "none"] = "sqlite"
+    """`none` keeps no record at all."""
+    fsync: Literal["group", "never"] = "group"
+    on_full: Literal["continue", "refuse"] = "continue"
+    payloads: Literal["none", "hashed", "full"] = "none"
+    keep_s: float | None = None
+    """How long payloads are kept."""
+    keep_bytes: int | None = None
+    """How much of payloads is kept."""
 
 
 class Snapshot(Value, frozen=True, kw_only=True):
@@ -127,6 +163,18 @@ class Snapshot(Value, frozen=True, kw_only=True):
     auto_tiers: bool = True
     track_performance: bool = True
     track_cost: bool = True
+    teams: dict[str, Team] = {}
+    prices: dict[str, dict[str, Any]] = {}
+    """The config's own prices: name -> USD per million tokens under `input`, `output`, ..."""
+    pricing_cache: str | None = None
+    """The file that `podium prices fetch` writes."""
+    data_dir: str | None = None
+    """Where ledger, limits and metrics keep their files; None: in memory only."""
+    ledger: LedgerSettings = LedgerSettings()
+    unpriced: Literal["allow", "refuse"] = "refuse"
+    """Whether a model without a price may be asked under a cost limit."""
+    on_lost: Literal["refuse", "continue"] | None = None
+    """What happens when limits cannot be coordinated; None: `refuse` where a cost limit applies, else `continue`."""
     profiles: tuple[tuple[str, str, Profile], ...] = ()
     """(glob of provider kinds, glob of upstream model names, profile), first match wins."""
 
