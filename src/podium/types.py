@@ -553,6 +553,11 @@ class Fold:
         """Whether any event has come."""
         return self._begun
 
+    @property
+    def written(self) -> int:
+        """How many characters have come in deltas so far."""
+        return sum(len(text) for texts in self._texts.values() for text in texts)
+
     def _whole(self, key: tuple[int, int]) -> Part:
         part = self._shells[key]
         text = "".join(self._texts[key])
@@ -677,6 +682,10 @@ class Attempt(Value, frozen=True, kw_only=True):
     """Seconds from the launch to the first content."""
     duration_s: float = 0.0
     usage: Usage | None = None
+    estimated: bool = False
+    """Whether `usage` is Podium's estimate, as the provider gave none."""
+    cost_usd: Decimal | None = None
+    """What it cost; None is unknown, never free."""
     error_code: str | None = None
     error: str | None = None
     upstream_id: str | None = None

@@ -22,7 +22,8 @@ WEATHER = Tool(
 
 @pytest.mark.parametrize("spec", ["openai/gpt-4o", "anthropic/claude-haiku-4-5", "local/llama3.3:70b"])
 async def test_a_result_says_what_was_answered_by_whom_and_at_what_price_in_tokens(make: Make, spec: str) -> None:
-    result = await make().generate_text(spec, prompt=CAPITAL)
+    models = make()
+    result = await models.generate_text(spec, prompt=CAPITAL)
     assert result.text == "Paris"
     assert str(result.target) == spec
     assert result.finish_reason == "stop"
@@ -32,7 +33,9 @@ async def test_a_result_says_what_was_answered_by_whom_and_at_what_price_in_toke
     (attempt,) = result.attempts
     assert (attempt.number, attempt.outcome, attempt.usage) == (1, "won", result.usage)
     assert 0 < attempt.duration_s <= result.duration_s
-    assert result.cost_usd is None  # unknown is None, never 0
+    price = models.pricing.get(spec)
+    assert price is not None
+    assert result.cost_usd == attempt.cost_usd == price.price.cost(result.usage)
 
 
 @pytest.mark.parametrize("spec", ["openai/gpt-4o", "anthropic/claude-haiku-4-5"])

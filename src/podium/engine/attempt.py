@@ -14,6 +14,7 @@ Rules.
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol
 
 from podium.engine.endpoint import Endpoint
@@ -33,6 +34,7 @@ from podium.types import (
     Response,
     Target,
     Text,
+    Usage,
     Value,
 )
 from podium.wire.codec import restore_names
@@ -98,16 +100,19 @@ class Call:
         "_reasoning_counts",
         "_timeout",
         "_timer",
+        "cost_usd",
         "error",
+        "estimated",
         "losses",
         "number",
         "outcome",
         "pending",
         "response",
         "role",
+        "settled",
         "target",
         "task",
-        "upstream_id",
+        "usage",
     )
 
     def __init__(
@@ -136,7 +141,11 @@ class Call:
         self.pending: list[Event] = []
         """Events that no caller has taken, as long as this call is not the answer."""
         self.response: Response | None = None
-        self.upstream_id: str | None = None
+        self.usage: Usage | None = None
+        self.estimated = False
+        self.cost_usd: Decimal | None = None
+        self.settled = False
+        """Whether its end is on record."""
         self.task: asyncio.Task[None] | None = None
 
     # --- its life -------------------------------------------------------------------------------------------------------
@@ -270,12 +279,26 @@ class Call:
         self._end("failed" if sent else "rejected")
         self._listener.on_error(self, error, sent=sent)
 
+    def refuse(self, error: PodiumError) -> None:
+        """End it before anything was sent."""
+        self.error = error
+        self._end("rejected")
+
     def cancel(self, outcome: Outcome) -> None:
         """Stop, upstream too. Nothing more is said of this call."""
         if self.outcome is None:
             self._end(outcome)
         if self.task is not None:
             self.task.cancel()
+
+    @property
+    def first_content_s(self) -> float | None:
+        """Seconds from the launch to the first content."""
+        return None if self._first_content_at is None else self._first_content_at - self._launched_at
+
+    def seen_bytes(self) -> int:
+        """About how many bytes of an answer have come."""
+        return self._fold.written
 
     @property
     def running(self) -> bool:
@@ -292,9 +315,11 @@ class Call:
             outcome=self.outcome or "cancelled",
             role=self.role,
             started_s=self._launched_at - begun_at,
-            first_content_s=None if self._first_content_at is None else self._first_content_at - self._launched_at,
+            first_content_s=self.first_content_s,
             duration_s=ended_at - self._launched_at,
-            usage=None if response is None else response.usage,
+            usage=self.usage,
+            estimated=self.estimated,
+            cost_usd=self.cost_usd,
             error_code=None if self.error is None else self.error.code,
             error=None if self.error is None else str(self.error),
             upstream_id=response.id or None if response is not None else None,

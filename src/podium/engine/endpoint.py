@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from podium.catalog.pricing import Found
 from podium.catalog.profiles import profile
 from podium.routing.snapshot import Provider
 from podium.types import Profile, Target
@@ -19,7 +20,7 @@ _SHORTEST_SECRET = 8
 class Endpoint:
     """A target, ready to be asked."""
 
-    __slots__ = ("_secrets", "base_url", "codec", "headers", "profile", "provider", "target", "upstream")
+    __slots__ = ("_secrets", "base_url", "codec", "headers", "price", "profile", "provider", "target", "upstream")
 
     def __init__(self, provider: Provider, target: Target) -> None:
         entry = provider.models.get(target.model)
@@ -28,6 +29,8 @@ class Endpoint:
         self.upstream = entry.upstream if entry else target.model
         self.profile: Profile = profile(provider.kind, self.upstream)
         self.codec: Codec = codec(provider.dialect)
+        self.price: tuple[Found | None] | None = None
+        """What it charges, once that was looked up; the one in it is None where no price is known."""
         self.base_url = provider.base_url.rstrip("/")
         self.headers: dict[str, str] = {"content-type": "application/json", "user-agent": "podium"}
         if provider.api_key is not None and provider.auth != "none":

@@ -13,7 +13,7 @@ import asyncio
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from os import PathLike
 from types import TracebackType
@@ -22,8 +22,11 @@ from typing import Any, Self, Unpack
 from pydantic_core import PydanticCustomError
 
 from podium import config
+from podium.catalog.pricing import PriceBook
 from podium.config.values import duration
+from podium.engine.account import Account
 from podium.engine.attempt import Patience
+from podium.engine.books import Books
 from podium.engine.endpoint import Endpoint
 from podium.engine.language_model import LanguageModel
 from podium.engine.runner import Run
@@ -32,7 +35,9 @@ from podium.engine.stream import TextStream
 from podium.engine.sync import SyncModels
 from podium.engine.text import Ask, load_request
 from podium.engine.transport import AiohttpTransport, Transport
-from podium.errors import AllTargetsFailed, RequestError, SpecError
+from podium.errors import AllTargetsFailed, RequestError, SpecError, StoreError
+from podium.ledger import UsageRow
+from podium.observe.report import Report
 from podium.routing.resolve import Resolver
 from podium.routing.snapshot import Plan, Snapshot, User
 from podium.types import Reasons, Result, Target
@@ -63,6 +68,7 @@ class Models:
         self.transport: Transport = transport or AiohttpTransport()
         self._patience = patience or Patience()
         self._state = _State(snapshot)
+        self._books = Books(snapshot, throttled=self._throttled)
         self._swap = threading.Lock()
         self._leave_alone: dict[Target, float] = {}
         self._provider_slots: dict[str, Slots] = {}
@@ -150,15 +156,17 @@ class Models:
         state = self._state
         request = load_request(spec or "", ask, stream=stream)
         plan = state.resolver.resolve(spec, user_id=user_id, experiment=experiment, pin=pin)
+        request_id = request_id or str(uuid.uuid4())
         run = Run(
             _Around(self, state),
             plan,
             request,
-            request_id=request_id or str(uuid.uuid4()),
+            request_id=request_id,
             time_s=self._time_s(plan, timeout, state.snapshot),
             bounded=timeout is not None or plan.timeout_s is not None,
             patience=self._patience,
             slots=self._slots_of(plan.user_id, state.snapshot),
+            account=Account(self._books, state.snapshot, plan, request, request_id),
         )
         return run, plan
 
@@ -173,6 +181,39 @@ class Models:
             (snapshot.providers[target.provider].timeout_s or DEFAULT_TIMEOUT_S for target in plan.targets),
             default=DEFAULT_TIMEOUT_S,
         )
+
+    # --- money and memory -----------------------------------------------------------------------------------------------
+
+    @property
+    def pricing(self) -> PriceBook:
+        """All prices: `models.pricing["openai/gpt-4o"].cost(usage)`."""
+        return self._books.pricing
+
+    def usage(
+        self,
+        by: Iterable[str] | str = ("day", "model"),
+        *,
+        since: Any = None,
+        until: Any = None,
+        where: Mapping[str, Any] | None = None,
+        tz: str = "UTC",
+    ) -> list[UsageRow]:
+        """Return requests, tokens, cost and errors from the ledger, grouped and summed; see `podium.ledger.usage.usage`.
+
+        It blocks for as long as the store takes. Raises `RequestError` for an unknown grouping, `StoreError` without a ledger.
+        """
+        ledger = self._books.ledger
+        if ledger is None:
+            raise StoreError("No record is kept here.", retryable=False, hint="Set `ledger.store` to sqlite or memory.")
+        return ledger.usage(by, since=since, until=until, where=where, tz=tz)
+
+    def get_metrics(self) -> Report:
+        """Return what this process has measured: per provider, model, tier and experiment."""
+        return self._books.metrics.snapshot()
+
+    def _throttled(self) -> dict[str, float]:
+        now = time.monotonic()
+        return {str(target): until - now for target, until in dict(self._leave_alone).items() if until > now}
 
     # --- config ---------------------------------------------------------------------------------------------------------
 
@@ -231,6 +272,7 @@ class Models:
         if tasks:
             await asyncio.wait(tasks)
         await self.transport.close()
+        await asyncio.to_thread(self._books.close)
 
     async def __aenter__(self) -> Self:
         return self

@@ -17,13 +17,15 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Protocol
 
+from podium.engine.account import Account
 from podium.engine.attempt import Call, Patience
 from podium.engine.endpoint import Endpoint
 from podium.engine.slots import Slots
 from podium.engine.transport import Transport
-from podium.errors import AllTargetsFailed, PodiumError
+from podium.errors import AllTargetsFailed, PodiumError, StoreError
 from podium.routing.snapshot import Plan
 from podium.routing.strategies.build import build
 from podium.routing.strategies.machine import (
@@ -77,6 +79,18 @@ class Surroundings(Protocol):
         ...
 
 
+def _total_cost(attempts: tuple[Attempt, ...]) -> Decimal | None:
+    """What all attempts of a request cost together; unknown where any of them is."""
+    costs = [attempt.cost_usd for attempt in attempts]
+    return None if None in costs else sum((cost for cost in costs if cost is not None), Decimal(0))
+
+
+def _code_of(error: BaseException) -> str:
+    if isinstance(error, PodiumError):
+        return error.code
+    return "cancelled" if isinstance(error, asyncio.CancelledError) else "defect"
+
+
 def _running_loop() -> asyncio.AbstractEventLoop | None:
     try:
         return asyncio.get_running_loop()
@@ -98,6 +112,7 @@ class Run:
         bounded: bool,
         patience: Patience,
         slots: Slots | None,
+        account: Account,
     ) -> None:
         self._around = around
         self._plan = plan
@@ -128,6 +143,7 @@ class Run:
         self._deadline = 0.0
         self._loop: Any = None  # the caller's, from the beginning on
         self._slots = slots
+        self._account = account
         self._holds_slot = False
         self.left = False
         """Whether the caller left before the end."""
@@ -138,16 +154,23 @@ class Run:
     async def begin(self) -> None:
         """Take the user's slot, if users have limits, and launch what the strategy wants first. Raises `RateLimited`."""
         self._loop = asyncio.get_running_loop()
-        if self._slots is not None:
-            await self._slots.acquire()
-            self._holds_slot = True
         self._begun_at = self._loop.time()
-        self._deadline = self._begun_at + self._time_s
+        if self._slots is not None:
+            await self._wait_for_slot(self._slots)
+        self._deadline = self._loop.time() + self._time_s
         if self._ended:  # left while it waited for its slot
             self._release()
             return
         self._timers.append(self._loop.call_at(self._deadline, self._signal, Expired()))
         self._perform(self._machine.begin(self._view()))
+
+    async def _wait_for_slot(self, slots: Slots) -> None:
+        try:
+            await slots.acquire()
+        except PodiumError as error:
+            self._end(error)
+            raise
+        self._holds_slot = True
 
     async def wait(self) -> Result:
         """Begin, and wait for the end. Raises the error that the request ended with; a cancellation abandons it."""
@@ -197,7 +220,7 @@ class Run:
             attempts=attempts,
             losses=self._winner.losses,
             consensus=self._consensus,
-            cost_usd=None if self._response.usage is None else self._response.usage.reported_cost_usd,
+            cost_usd=_total_cost(attempts),
             duration_s=self._ended_at - self._begun_at,
             metadata=self._request.metadata,
         )
@@ -279,6 +302,7 @@ class Run:
         call = self._calls.get(action.attempt)
         if call is not None:  # None: its launch failed, and that defect is on its way to the caller
             call.cancel(action.outcome)
+            self._settle(call)
 
     def _launch(self, action: Launch) -> None:
         around = self._around
@@ -287,6 +311,12 @@ class Run:
             self, action.attempt, action.target, action.role, self._patience_for(endpoint), reasoning_counts=self._streams
         )
         self._calls[action.attempt] = call
+        try:
+            self._account.launched(call, endpoint, streamed=self._upstream_streams)
+        except StoreError as error:
+            # Told in a moment: the machine is still saying what it wants.
+            self._loop.call_soon(self._refuse, call, error)
+            return
         request = self._request.replace(model=endpoint.upstream, stream=self._upstream_streams)
         call.task = self._loop.create_task(
             call.perform(
@@ -299,6 +329,16 @@ class Run:
             )
         )
         around.adopt(call.task)
+
+    def _refuse(self, call: Call, error: StoreError) -> None:
+        if call.outcome is None:
+            call.refuse(error)
+            self.on_error(call, error, sent=False)
+
+    def _settle(self, call: Call) -> None:
+        if not call.settled:
+            call.settled = True
+            self._account.settled(call, self._begun_at)
 
     def _patience_for(self, endpoint: Endpoint) -> Patience:
         """The patience for the next attempt: a fallback keeps time for the targets that come after it."""
@@ -369,6 +409,9 @@ class Run:
                 call.cancel("cancelled")
             if call is not self._winner and call.outcome is None:
                 call.outcome = "answered"
+            self._settle(call)
+        outcome = "ok" if error is None else _code_of(error)
+        self._account.ended(outcome, self._ended_at - self._begun_at, list(self._calls.values()), self._winner)
         if isinstance(error, PodiumError):
             error.attempts = self.attempts()
         self._tell()
@@ -404,6 +447,7 @@ class Run:
 
     def on_error(self, call: Call, error: PodiumError, *, sent: bool) -> None:
         """A call failed."""
+        self._settle(call)
         if error.retry_after_s is not None and sent:
             self._around.leave_alone(call.target, error.retry_after_s)
         self._signal(Errored(call.number, error) if sent else Rejected(call.number, error))

@@ -1,0 +1,238 @@
+"""The account of one request: what is put on record of it, attempt by attempt.
+
+Theory. A run tells its account three things: an attempt is about to be sent, an attempt is over, the request is over. From each
+the account makes the facts once, and gives them to the ledger and to the observers.
+
+Rules.
+- `launched` writes to the journal before a byte leaves. `settled` is called once an attempt, `ended` once a request.
+- What an attempt cost is worked out here, once. What the provider itself says that it cost comes before any price list.
+- An attempt that was cancelled, or broke after it may have been charged, has no usage from its provider: it is estimated
+  (input as bytes over four, output as what was seen) and marked so. One that was refused costs 0.
+- An unpriced model costs None, never 0.
+"""
+
+from __future__ import annotations
+
+import time
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from podium.engine.endpoint import Endpoint
+from podium.errors import PodiumError, ProviderError
+from podium.ledger import Ended, Settled, Started, pico_usd
+from podium.observe.record import AttemptRecord, RequestFacts, RequestRecord, cause_of, server_of
+from podium.routing.snapshot import Plan, Snapshot
+from podium.types import Request, Target, Text, Usage
+
+if TYPE_CHECKING:
+    from podium.engine.attempt import Call
+    from podium.engine.books import Books
+
+_BYTES_A_TOKEN = 4
+"""English prose and code have about four bytes a token; good enough for what nobody reported."""
+
+
+class Account:
+    """What is put on record of one request."""
+
+    __slots__ = ("_asked", "_books", "_endpoints", "_facts", "_plan", "_request", "_started", "_watch")
+
+    def __init__(self, books: Books, snapshot: Snapshot, plan: Plan, request: Request, request_id: str) -> None:
+        user = snapshot.users.get(plan.user_id) if plan.user_id is not None else None
+        metadata = request.metadata
+        self._books = books
+        self._plan = plan
+        self._request = request
+        self._started: dict[int, Started] = {}
+        self._endpoints: dict[int, Endpoint] = {}
+        self._asked: list[Target] = []
+        self._facts = RequestFacts(
+            request_id=request_id,
+            started_at=time.time(),
+            spec=plan.reasons.spec,
+            rule=plan.reasons.rule,
+            strategy=plan.strategy.name,
+            tier=plan.tier,
+            experiment=plan.experiment,
+            user_id=plan.user_id,
+            team=metadata.get("team") or (user.team if user is not None else None),
+            conversation=metadata.get("conversation"),
+            tags=tuple(metadata.get("tags") or ()),
+            streamed=request.stream,
+            timed=user is None or user.performance_tracking is not False,
+        )
+        self._watch = books.observers.begin(self._facts)
+
+    def launched(self, call: Call, endpoint: Endpoint, *, streamed: bool) -> None:
+        """Put an attempt on record that is about to be sent. Raises `StoreError` where it must be and cannot."""
+        self._endpoints[call.number] = endpoint
+        self._books.warm(endpoint)
+        facts = self._facts
+        started = Started(
+            request_id=facts.request_id,
+            attempt=call.number,
+            requested_at=facts.started_at,
+            started_at=time.time(),
+            provider=call.target.provider,
+            model=call.target.model,
+            role=call.role,
+            upstream_model=endpoint.upstream,
+            dialect=endpoint.codec.name,
+            spec=facts.spec,
+            tier=facts.tier,
+            experiment=facts.experiment,
+            user_id=facts.user_id,
+            team=facts.team,
+            conversation=facts.conversation,
+            tags=facts.tags,
+            streamed=streamed,
+        )
+        self._started[call.number] = started
+        ledger = self._books.ledger
+        if ledger is not None:
+            ledger.started(started)
+            if ledger.keeps_payloads:
+                ledger.payload(started, "request", msgspec.json.encode(self._request))
+
+    def settled(self, call: Call, begun_at: float) -> None:
+        """Put on record how an attempt ended, and work out what it cost."""
+        started, endpoint = self._started[call.number], self._endpoints[call.number]
+        self._charge(call, endpoint, started.started_at)
+        attempt = call.record(begun_at)
+        price = self._books.price(endpoint)
+        cost_pico = pico_usd(call.cost_usd)
+        response = call.response
+        finish_reason = None if response is None else response.finish_reason
+        ledger = self._books.ledger
+        if ledger is not None:
+            ledger.settled(
+                Settled(
+                    started=started,
+                    outcome=attempt.outcome,
+                    duration_s=attempt.duration_s,
+                    first_content_s=attempt.first_content_s,
+                    error_code=attempt.error_code,
+                    usage=call.usage,
+                    cost_pico=cost_pico,
+                    price_version=None if price is None else price.version,
+                    price_source=None if price is None else price.source,
+                    estimated=call.estimated,
+                    finish_reason=finish_reason,
+                    upstream_id=attempt.upstream_id,
+                    losses=len(attempt.losses),
+                )
+            )
+            if ledger.keeps_payloads and response is not None:
+                ledger.payload(started, "response", msgspec.json.encode(response))
+        host, port = server_of(endpoint.provider.base_url)
+        self._watch.observe(
+            AttemptRecord(
+                request=self._facts,
+                attempt=call.number,
+                provider=call.target.provider,
+                model=call.target.model,
+                outcome=attempt.outcome,
+                started_at=started.started_at,
+                duration_s=attempt.duration_s,
+                first_content_s=attempt.first_content_s,
+                cause=cause_of(call.number, call.target, self._asked, role=call.role, strategy=self._plan.strategy.name),
+                role=call.role,
+                kind=endpoint.provider.kind,
+                upstream_model=endpoint.upstream,
+                response_model=None if response is None else response.model,
+                dialect=started.dialect,
+                server_address=host,
+                server_port=port,
+                streamed=started.streamed,
+                error_code=attempt.error_code,
+                usage=call.usage,
+                estimated=call.estimated,
+                cost_pico=cost_pico,
+                price_version=None if price is None else price.version,
+                price_source=None if price is None else price.source,
+                finish_reason=finish_reason,
+                upstream_id=attempt.upstream_id,
+                losses=len(attempt.losses),
+            )
+        )
+        self._asked.append(call.target)
+
+    def ended(self, outcome: str, duration_s: float, calls: list[Call], winner: Call | None) -> None:
+        """Put on record how the request ended: `ok`, `cancelled`, or the code of its error."""
+        counted = winner or (calls[0] if calls else None)
+        facts = self._facts
+        response = None if winner is None else winner.response
+        ledger = self._books.ledger
+        if ledger is not None:
+            ledger.ended(
+                Ended(
+                    request_id=facts.request_id,
+                    requested_at=facts.started_at,
+                    outcome=outcome,
+                    duration_s=duration_s,
+                    spec=facts.spec,
+                    rule=facts.rule,
+                    strategy=facts.strategy,
+                    tier=facts.tier,
+                    experiment=facts.experiment,
+                    user_id=facts.user_id,
+                    team=facts.team,
+                    conversation=facts.conversation,
+                    tags=facts.tags,
+                    winner=None if winner is None else winner.number,
+                    attempts=len(calls),
+                    provider=None if counted is None else counted.target.provider,
+                    model=None if counted is None else counted.target.model,
+                )
+            )
+        self._watch.observe(
+            RequestRecord(
+                request=facts,
+                outcome=outcome,
+                duration_s=duration_s,
+                first_content_s=None if winner is None else winner.first_content_s,
+                provider=None if counted is None else counted.target.provider,
+                model=None if counted is None else counted.target.model,
+                kind="" if counted is None else self._endpoints[counted.number].provider.kind,
+                winner=None if winner is None else winner.number,
+                attempts=len(calls),
+                response_model=None if response is None else response.model,
+                upstream_id=None if response is None else response.id or None,
+                finish_reason=None if response is None else response.finish_reason,
+            )
+        )
+
+    def _charge(self, call: Call, endpoint: Endpoint, at: float) -> None:
+        """Settle what a call used and what that cost."""
+        if call.response is not None and call.response.usage is not None:
+            call.usage = call.response.usage
+        elif _may_be_charged(call):
+            call.usage = self._estimate(call)
+            call.estimated = True
+        else:
+            call.cost_usd = Decimal(0) if self._books.track_cost else None
+            return
+        if not self._books.track_cost:
+            return
+        if call.usage.reported_cost_usd is not None:
+            call.cost_usd = call.usage.reported_cost_usd
+        elif (price := self._books.price(endpoint)) is not None:
+            call.cost_usd = price.price.cost(call.usage, at)
+
+    def _estimate(self, call: Call) -> Usage:
+        request = self._request
+        parts = (*request.system, *(part for message in request.messages for part in message.parts))
+        read = sum(len(part.text.encode()) for part in parts if isinstance(part, Text))
+        return Usage(input=-(-read // _BYTES_A_TOKEN), output=-(-call.seen_bytes() // _BYTES_A_TOKEN))
+
+
+def _may_be_charged(call: Call) -> bool:
+    """Whether the provider may charge for a call that it never gave a usage for."""
+    error: PodiumError | None = call.error
+    if call.outcome == "rejected":
+        return False
+    if isinstance(error, ProviderError):
+        return error.billable
+    return error is None
