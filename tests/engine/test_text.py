@@ -113,6 +113,9 @@ def test_settings_go_where_they_belong() -> None:
         ({"output": 3}, "output", "JSON Schema"),
         ({"thinking": 3.5}, "thinking", "effort"),
         ({"system": 3}, "system", "string"),
+        ({"metadata": "x"}, "metadata", "a dict"),
+        ({"metadata": {"team": 3}}, "metadata.team", "a string"),
+        ({"metadata": {"tags": "nightly"}}, "metadata.tags", "list of strings"),
         ({"stop": [3]}, "stop", "expected `str`"),
     ],
 )

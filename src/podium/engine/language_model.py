@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import uuid
 from typing import TYPE_CHECKING, Unpack
 
@@ -11,6 +12,14 @@ from podium.types import Reasons, Result
 
 if TYPE_CHECKING:
     from podium.engine.models import Models
+
+
+def fresh_id() -> str:
+    """Make a request's id: a random UUID (RFC 9562, version 4).
+
+    From `random`, which is seeded by the system and seeded anew after a fork: an id must be unlike others, not a secret.
+    """
+    return str(uuid.UUID(int=random.getrandbits(128), version=4))
 
 
 class LanguageModel:
@@ -33,7 +42,7 @@ class LanguageModel:
         self.user_id = user_id
         self.experiment = experiment
         self.pin = pin
-        self.request_id = request_id or str(uuid.uuid4())
+        self.request_id = request_id or fresh_id()
         """The id of the first call; further calls have fresh ones, unless it was given."""
         self._fixed_id = request_id is not None
         self._asked = False
@@ -42,7 +51,7 @@ class LanguageModel:
         if self._fixed_id or not self._asked:
             self._asked = True
             return self.request_id
-        return str(uuid.uuid4())
+        return fresh_id()
 
     async def generate(self, *, timeout: float | str | None = None, **ask: Unpack[Ask]) -> Result:
         """Ask, and wait for the whole answer; see `Models.generate_text`."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-import uuid
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from os import PathLike
@@ -28,7 +27,7 @@ from podium.engine.account import Account
 from podium.engine.attempt import Patience
 from podium.engine.books import Books
 from podium.engine.endpoint import Endpoint
-from podium.engine.language_model import LanguageModel
+from podium.engine.language_model import LanguageModel, fresh_id
 from podium.engine.runner import Run
 from podium.engine.slots import Slots
 from podium.engine.stream import TextStream
@@ -156,7 +155,7 @@ class Models:
         state = self._state
         request = load_request(spec or "", ask, stream=stream)
         plan = state.resolver.resolve(spec, user_id=user_id, experiment=experiment, pin=pin)
-        request_id = request_id or str(uuid.uuid4())
+        request_id = request_id or fresh_id()
         run = Run(
             _Around(self, state),
             plan,

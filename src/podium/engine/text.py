@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from types import NoneType
 from typing import Any, TypedDict
 
 import msgspec
@@ -109,8 +110,8 @@ def load_request(spec: str, ask: Mapping[str, Any], *, stream: bool) -> Request:
         fields["sampling"] = _load_sampling(ask)
     if ask.get("strict"):
         fields["strict"] = True
-    if metadata := ask.get("metadata"):
-        fields["metadata"] = dict(metadata)
+    if (metadata := ask.get("metadata")) is not None:
+        fields["metadata"] = _load_metadata(metadata)
     if extra := ask.get("extra"):
         fields["extra"] = {dialect: dict(more) for dialect, more in extra.items()}
     return Request(**fields)
@@ -239,6 +240,20 @@ def _load_output(output: Any) -> Output:
             return Output(kind="json_schema", schema=output.model_json_schema(), name=output.__name__)
         case _:
             raise _wrong("output", output, '"json", a JSON Schema, a pydantic model or an Output')
+
+
+def _load_metadata(metadata: Any) -> dict[str, Any]:
+    """Check what the ledger counts by; anything else in it is the caller's own."""
+    if not isinstance(metadata, Mapping):
+        raise _wrong("metadata", metadata, "a dict")
+    for name in ("team", "conversation"):
+        value = metadata.get(name)
+        if not isinstance(value, (str, NoneType)):
+            raise _wrong(f"metadata.{name}", value, "a string")
+    tags = metadata.get("tags")
+    if tags is not None and not (isinstance(tags, (list, tuple)) and all(isinstance(tag, str) for tag in tags)):
+        raise _wrong("metadata.tags", tags, "a list of strings")
+    return dict(metadata)
 
 
 def _load_thinking(thinking: Any) -> Thinking:
