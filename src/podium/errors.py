@@ -6,7 +6,7 @@
     │   ├── SpecError(candidates)      a spec names nothing that can be resolved
     │   ├── NotAllowedError            the caller may not use what it asked for
     │   └── UnrepresentableError       content that the target's dialect cannot express
-    ├── LimitError                     a limit of Podium's own said no
+    ├── LimitError(limit, amount, spent, reserved, asked, resets_at)    a limit of Podium's own said no
     │   ├── RateLimited                too many at once, or too many in a window
     │   ├── BudgetExceeded             the money of a period is spent
     │   └── CostTooHigh                this one request could cost too much
@@ -34,6 +34,7 @@ happened and what to do; a secret is never part of it.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, ClassVar
 
 
@@ -140,10 +141,44 @@ class UnrepresentableError(RequestError):
 
 
 class LimitError(PodiumError):
-    """A limit of Podium's own refused the request."""
+    """A limit of Podium's own refused the request.
+
+    `limit` names it, `amount` is what it allows, `spent` what is used up for good, `reserved` what requests under way hold,
+    `asked` what this request needed: money in USD (`Decimal`), anything else a count. `resets_at` is when the limit's window
+    ends, in epoch seconds. None: not known, or (`resets_at`) never.
+    """
 
     code = "limit"
     status = 429
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        limit: str | None = None,
+        amount: Decimal | int | None = None,
+        spent: Decimal | int | None = None,
+        reserved: Decimal | int | None = None,
+        asked: Decimal | int | None = None,
+        resets_at: float | None = None,
+        **facts: Any,
+    ) -> None:
+        super().__init__(message, **facts)
+        self.limit = limit
+        self.amount = amount
+        self.spent = spent
+        self.reserved = reserved
+        self.asked = asked
+        self.resets_at = resets_at
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the facts as plain values, for JSON output; money is text, to stay exact."""
+        facts = super().to_dict()
+        for name in ("limit", "amount", "spent", "reserved", "asked", "resets_at"):
+            value = getattr(self, name)
+            if value is not None:
+                facts[name] = format(value, "f") if isinstance(value, Decimal) else value
+        return facts
 
 
 class RateLimited(LimitError):

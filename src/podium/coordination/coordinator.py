@@ -1,0 +1,263 @@
+"""The coordinator: decides in memory what may be used, and leases more on a thread of its own.
+
+Theory. A reservation that the leases at hand cover is made at once, under a lock and without a system call. Any other waits
+for the leasing thread, which serves all that wait in one exchange with the store. Where the store has too little left, the
+other processes are asked for what they hold and do not use: their slates say at once how much that is, so a refusal is either
+certain then, or comes after they have given it back. So a refusal leaves less unused than the request asked for.
+
+Rules.
+- A process that is asked gives back all that it does not use of that limit, and leases anew when it needs to.
+- What is not touched for some seconds is given back.
+- A dead process's part returns when its lock is free: at once where a limit is short, else within about a second.
+- A store that fails is lost: leases at hand are used up, then `on_lost` decides (`refuse` where money is short, else
+  `continue`, which still holds each process to the limit on its own). It is tried again four times a second; then what was
+  used meanwhile counts.
+- After a fork the child is a process of its own, without leases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from podium.coordination.accounts import Account, Asked, Reservation
+from podium.coordination.ask import Ask
+from podium.coordination.leasing import Leasing
+from podium.coordination.sqlite import LOCK_WAIT_S, SqliteLeases
+from podium.coordination.store import Store
+from podium.errors import LimitError, StoreError
+from podium.routing.limits import Limit, refusal, window
+
+OnLost = Literal["refuse", "continue"]
+_OPEN_WAIT_S = 10.0
+_CLOSE_WAIT_S = 5.0
+
+
+class Coordinator:
+    """Limits across processes; made by `open`. Safe to use from several threads and event loops."""
+
+    def __init__(self, store: Store, *, on_lost: OnLost | None = None) -> None:
+        self.store = store
+        self.on_lost = on_lost
+        self.lock = threading.RLock()
+        self.accounts: dict[str, Account] = {}
+        """Those of the windows that run, by the limit's key."""
+        self.past: list[Account] = []
+        """Those of windows that are over, until their last reservation is settled."""
+        self.dirty: set[Account] = set()
+        """Those that the leasing thread has to exchange: set aside, or used beyond their lease."""
+        self.asks: list[Ask] = []
+        """Reservations that wait, newest last."""
+        self.tick = 0
+        self.lost: StoreError | None = None
+        """Why nothing can be leased just now."""
+        self.counts: Counter[str] = Counter()
+        self._leasing: Leasing | None = None
+        self._closed = False
+
+    @classmethod
+    def open(
+        cls, path: str | os.PathLike[str], *, on_lost: OnLost | None = None, lock_wait_s: float = LOCK_WAIT_S
+    ) -> Coordinator:
+        """Open the coordination file, made where there is none, and start the leasing thread.
+
+        A file that cannot be used now is lost from the start, and tried again. Raises `StoreError` for a file of another kind.
+        """
+        self = cls(SqliteLeases(Path(path), lock_wait_s=lock_wait_s), on_lost=on_lost)
+        self._start().started.wait(_OPEN_WAIT_S)
+        if self.lost is not None and self.lost.code != "coordination_lost":
+            self.close()
+            raise self.lost
+        here = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _forked(here))
+        return self
+
+    def _start(self) -> Leasing:
+        with self.lock:
+            if self._leasing is None:
+                self._leasing = Leasing(self, self.store)
+                self._leasing.start()
+            return self._leasing
+
+    # --- reserving ------------------------------------------------------------------------------------------------------
+
+    def try_reserve(self, asked: Asked, at: float) -> Reservation | None:
+        """Reserve out of the leases at hand; None where they do not cover it.
+
+        `asked` names each limit once; `at` is the time in epoch seconds.
+        """
+        with self.lock:
+            return self.take(asked, at)
+
+    def take(self, asked: Asked, at: float) -> Reservation | None:
+        """`try_reserve`, under the lock."""
+        parts = []
+        accounts = self.accounts
+        for limit, amount in asked:
+            account = accounts.get(limit.key)
+            if account is None or at >= account.ends_at or account.limit is not limit:
+                account = self.account(limit, at)
+            if account.off or amount > account.held - account.used:
+                return None
+            parts.append((account, amount))
+        tick = self.tick
+        for account, amount in parts:
+            account.take(amount)
+            account.touched = tick
+        return Reservation(self, parts)
+
+    def account(self, limit: Limit, at: float) -> Account:
+        """Return the account of a limit at a time, made where there is none; under the lock. Time is never turned back."""
+        account = self.accounts.get(limit.key)
+        if account is not None and at < account.ends_at:
+            if account.limit.amount != limit.amount:
+                account.off = True  # what it holds was leased under another amount
+                self.dirty.add(account)
+            account.limit = limit
+            return account
+        if account is not None:
+            self.past.append(account)
+        self.accounts[limit.key] = account = Account(limit, window(limit, at))
+        account.touched = self.tick
+        return account
+
+    async def reserve(self, asked: Asked, at: float, *, wait_s: float = 0.0) -> Reservation:
+        """Reserve, leasing more where the leases at hand do not cover it.
+
+        `asked` names each limit once; `at` is the time in epoch seconds; `wait_s` is how long to wait for others to end where a
+        limit is reached. Raises `LimitError` where one is, and `StoreError` where that cannot be known and `on_lost` refuses.
+        """
+        reservation = self.try_reserve(asked, at)
+        if reservation is not None:
+            return reservation
+        if self._closed:
+            raise StoreError("Limits are closed.", hint="Open them again, or keep the engine open while requests run.")
+        if self.lost is not None:
+            return self.decide_lost(asked, at, self.lost)
+        leasing = self._start()
+        ask = Ask(asked, at, wait_s)
+        with self.lock:
+            self.asks.append(ask)
+        leasing.wake()
+        try:
+            return await ask.future
+        except asyncio.CancelledError:
+            with self.lock:
+                ask.abandoned = True
+            if ask.reservation is not None:
+                ask.reservation.release()
+            raise
+
+    def decide_lost(self, asked: Asked, at: float, lost: StoreError) -> Reservation:
+        """Decide on a reservation that the leases at hand do not cover while the store is lost.
+
+        Raises `LimitError` where this process alone would exceed a limit, else `StoreError` where `on_lost` refuses.
+        """
+        with self.lock:
+            if (reservation := self.take(asked, at)) is not None:
+                return reservation
+            parts = [(self.account(limit, at), amount) for limit, amount in asked]
+            for account, amount in parts:
+                if account.used + amount > account.limit.amount:
+                    raise self.refusal(account, amount, at)
+            short = [account.limit for account, amount in parts if amount > account.free]
+            on_lost = self.on_lost or ("refuse" if any(limit.kind == "cost_usd" for limit in short) else "continue")
+            self.counts["lost_refused" if on_lost == "refuse" else "lost_continued"] += 1
+            if on_lost == "refuse":
+                raise StoreError(
+                    f"Whether the limit ({short[0].title if short else 'of the request'}) is reached cannot be known: "
+                    f"{lost.message}",
+                    code="coordination_lost",
+                    hint=f"{lost.hint or ''} Or let requests pass meanwhile, with `on_lost: continue`.".strip(),
+                )
+            for account, amount in parts:
+                account.take(amount)
+                account.touched = self.tick
+            self.dirty.update(account for account, _ in parts if account.used > account.held)
+            return Reservation(self, parts)
+
+    def refusal(self, account: Account, amount: int, at: float, *, spent: int = 0, reserved: int = 0) -> LimitError:
+        """Make the error of a limit that is reached; under the lock. `spent` and `reserved` are the other processes'."""
+        self.counts[f"refused_{account.limit.kind}"] += 1
+        return refusal(
+            account.limit,
+            amount,
+            spent=spent + account.used - account.reserved,
+            reserved=reserved + account.reserved,
+            at=at,
+            resets_at=account.ends_at,
+        )
+
+    def freed(self, overdrawn: Sequence[Account]) -> None:
+        """Something was settled: whoever waits may have it, and what was used beyond a lease is leased after the fact."""
+        if overdrawn:
+            with self.lock:
+                self.dirty.update(overdrawn)
+                self.counts["overruns"] += len(overdrawn)
+        leasing = self._leasing
+        if leasing is not None and (overdrawn or leasing.waiting):
+            leasing.wake()
+
+    # --- the rest -------------------------------------------------------------------------------------------------------
+
+    def statistics(self) -> dict[str, Any]:
+        """What happened so far in this process, and whether the store can be used."""
+        with self.lock:
+            counts = {name: count for name, count in self.counts.items() if not name.startswith("lost_")}
+            stored = self.store.counts
+            return {
+                "accounts": len(self.accounts) + len(self.past),
+                "waiting": len(self.asks) + (self._leasing.waiting if self._leasing is not None else 0),
+                **counts,
+                "exchanges": stored.exchanges,
+                "leases": stored.leases,
+                "recalls": stored.recalls_sent,
+                "dead_processes": stored.reaped,
+                "lock_waits": stored.waits_for_lock,
+                "lost": {
+                    "now": None if self.lost is None else str(self.lost),
+                    "times": self.counts["lost_times"],
+                    "refused": self.counts["lost_refused"],
+                    "continued": self.counts["lost_continued"],
+                },
+            }
+
+    def close(self) -> None:
+        """Give back what is leased and end. Blocks for as long as the store takes; what is reserved counts as used."""
+        self._closed = True
+        leasing = self._leasing
+        if leasing is not None:
+            leasing.stop(_CLOSE_WAIT_S)
+            self._leasing = None
+
+    def become_child(self) -> None:
+        """After a fork, in the child: nothing here is this process's."""
+        self.lock = threading.RLock()
+        for account in [*self.accounts.values(), *self.past]:
+            account.detach()  # never write to the parent's slate
+        self.accounts = {}
+        self.past = []
+        self.dirty = set()
+        self.asks = []
+        self.lost = None
+        self.counts = Counter()
+        self._leasing = None
+        self.store.forget()
+
+    def count_lost(self, lost: StoreError) -> None:
+        """Note that the store is lost."""
+        if self.lost is None:
+            self.counts["lost_times"] += 1
+        self.lost = lost
+
+
+def _forked(here: weakref.ref[Coordinator]) -> None:
+    coordinator = here()
+    if coordinator is not None:
+        coordinator.become_child()

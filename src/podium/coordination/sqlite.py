@@ -1,0 +1,432 @@
+"""Leases in SQLite: the store that processes of one machine share, its own file, apart from the ledger.
+
+Theory. One short write transaction an exchange (`BEGIN IMMEDIATE`, WAL). Beside the file lies a folder with a slate a process
+(`podium.coordination.slate`): its lock says who lives, its words what each has used, its bell wakes a holder from which
+something is wanted back.
+
+Rules.
+- The file is the one that was opened: where another, or none, stands in its place, it is lost, and nothing more is leased
+  from it. Only a start creates it; whoever is running waits until there is one.
+- Waiting for a lock is bounded, and repeated at short intervals, since SQLite's own waiting grows to 100 ms.
+- A slate of an earlier boot of the machine may be older than what was leased: all that its process held counts as used.
+- Transactions are not flushed one by one (`synchronous=NORMAL`): no death of a process loses one, a crash of the machine may
+  lose the last moments.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from podium.coordination.slate import Peer, Slate
+from podium.coordination.store import Answer, Attached, Counts, Entry
+from podium.errors import StoreError
+from podium.routing.limits import MOST, slab, unit
+
+LOCK_WAIT_S = 1.0
+"""How long a locked file is waited for before it counts as lost."""
+FROZEN_AFTER_S = 5.0
+"""A process that has not been at work for so long (stopped, swapped out) is not asked to give anything back."""
+_KEEP_PAST_S = {"minute": 3600, "day": 62 * 86400, "month": 400 * 86400}
+_APPLICATION_ID = 0x506F644C
+_SCHEMA = (
+    "CREATE TABLE owners (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, pid INTEGER NOT NULL,"
+    " boot TEXT NOT NULL)",
+    "CREATE TABLE buckets (id INTEGER PRIMARY KEY, key TEXT NOT NULL, kind TEXT NOT NULL, starts_us INTEGER NOT NULL,"
+    " drop_us INTEGER NOT NULL, spent INTEGER NOT NULL DEFAULT 0, UNIQUE (key, starts_us))",
+    "CREATE INDEX buckets_by_end ON buckets (drop_us)",
+    "CREATE TABLE leases (bucket INTEGER NOT NULL, owner INTEGER NOT NULL, slot INTEGER NOT NULL, held INTEGER NOT NULL,"
+    " PRIMARY KEY (bucket, owner)) WITHOUT ROWID",
+    "CREATE INDEX leases_by_owner ON leases (owner)",
+    "CREATE TABLE recalls (owner INTEGER NOT NULL, bucket INTEGER NOT NULL, asker INTEGER NOT NULL,"
+    " PRIMARY KEY (owner, bucket, asker)) WITHOUT ROWID",
+    f"PRAGMA application_id = {_APPLICATION_ID}",
+)
+
+
+class SqliteLeases:
+    """The store of leases at a path. See `podium.coordination.store.Store`."""
+
+    def __init__(self, path: Path, *, lock_wait_s: float = LOCK_WAIT_S) -> None:
+        self.path = path
+        self.folder = path.with_name(path.name + ".owners")
+        self.counts = Counts()
+        self._lock_wait_s = lock_wait_s
+        self._db: sqlite3.Connection | None = None
+        self._place: tuple[int, int] | None = None
+        self._slate: Slate | None = None
+        self._me = 0
+        self._boot = _boot_id()
+        self._peers: dict[int, Peer] = {}
+        self._to_ring: set[int] = set()
+        self._dead: list[int] = []
+        self._seen: set[int] = set()
+        """Buckets of which this process knows that others need them."""
+        self._inherited: list[sqlite3.Connection] = []
+
+    # --- beginning and end ----------------------------------------------------------------------------------------------
+
+    def attach(self, *, create: bool) -> Attached:
+        """Open the file and enter it, again where it was lost. Raises `StoreError`."""
+        self._hang_up()
+        try:
+            if create:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            uri = f"{self.path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
+            self._db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=0)
+            place = _place(self.path)
+            fresh_file, self._place = place != self._place, place
+            self._patiently("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            fresh_slots = self._slate is None or not self._slate.stands()
+            if fresh_slots:
+                self._drop_slate()
+                self._slate = Slate(self.folder)
+            with self._transaction() as db:
+                _make(db, self.path)
+                self._enter(db, fresh_file)
+                self._reap(db)
+        except (sqlite3.Error, OSError) as error:
+            self._hang_up()
+            raise self._lost(error) from error
+        except StoreError:
+            self._hang_up()
+            raise
+        return Attached(fresh_file=fresh_file, fresh_slots=fresh_slots)
+
+    def _enter(self, db: sqlite3.Connection, fresh_file: bool) -> None:
+        assert self._slate is not None
+        values = (self._slate.name, os.getpid(), self._boot)
+        if not fresh_file and self._me:
+            changed = db.execute("UPDATE owners SET name = ?, pid = ?, boot = ? WHERE id = ?", (*values, self._me))
+            if changed.rowcount:
+                return
+        # A name that is there already is this process's, in a file that was put back; its leases there are of another time.
+        db.execute("DELETE FROM leases WHERE owner = (SELECT id FROM owners WHERE name = ?)", values[:1])
+        query = (
+            "INSERT INTO owners (name, pid, boot) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET pid = excluded.pid RETURNING id"
+        )
+        (self._me,) = db.execute(query, values).fetchone()
+
+    def _hang_up(self) -> None:
+        if self._db is not None:
+            with contextlib.suppress(sqlite3.Error):  # it is lost already
+                self._db.close()
+        self._db = None
+        for peer in self._peers.values():
+            peer.close()
+        self._peers.clear()
+        self._to_ring.clear()
+        self._dead.clear()
+        self._seen.clear()
+
+    def _drop_slate(self, *, remove: bool = True) -> None:
+        if self._slate is not None:
+            self._slate.close(remove=remove)
+        self._slate = None
+
+    def close(self, *, clean: bool) -> None:
+        """Leave: a clean one as if it had never been there; else another process, or the next one, settles what is left."""
+        left = False
+        if clean and self._db is not None:
+            with contextlib.suppress(StoreError):  # then the next one to come finds the slate without its lock
+                with self._transaction() as db:
+                    db.execute("DELETE FROM owners WHERE id = ?", (self._me,))
+                    db.execute("DELETE FROM leases WHERE owner = ?", (self._me,))
+                    db.execute("DELETE FROM recalls WHERE owner = ?", (self._me,))
+                left = True
+        self._hang_up()
+        self._drop_slate(remove=left)
+
+    def forget(self) -> None:
+        """In a forked child: let go of what is the parent's. Its connection must neither be used nor closed here."""
+        if self._db is not None:
+            self._inherited.append(self._db)
+        self._db = None
+        self._hang_up()
+        self._drop_slate(remove=False)
+        self._place = None
+        self._me = 0
+
+    # --- transactions ---------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """One write transaction on the file that was opened. Raises `StoreError`, with nothing changed."""
+        db = self._db
+        if db is None:
+            raise self._lost(OSError("it is not open"))
+        try:
+            if _place(self.path) != self._place:
+                raise self._replaced()
+            self._patiently("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                self._dead.clear()
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+        except (sqlite3.Error, OSError) as error:
+            raise self._lost(error) from error
+        for owner in self._dead:  # only now is what they used on record elsewhere
+            self._peers.pop(owner).close(remove=True)
+        self._dead.clear()
+
+    def _patiently(self, statement: str) -> None:
+        assert self._db is not None
+        deadline = time.monotonic() + self._lock_wait_s
+        while True:
+            try:
+                self._db.execute(statement).fetchall()
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                    raise
+                if time.monotonic() >= deadline:
+                    raise
+            self.counts.waits_for_lock += 1
+            time.sleep(random.uniform(0.0002, 0.001))
+
+    def _lost(self, error: Exception) -> StoreError:
+        return StoreError(
+            f"The coordination file {self.path} cannot be used: {error}.",
+            code="coordination_lost",
+            hint="Is it locked, gone, on a full or read-only disk? Limits are leased again as soon as it can be used.",
+        )
+
+    def _replaced(self) -> StoreError:
+        return self._lost(FileNotFoundError("another file, or none, stands where it was opened"))
+
+    # --- exchanges ------------------------------------------------------------------------------------------------------
+
+    def exchange(self, entries: Sequence[Entry]) -> list[Answer]:
+        """Keep, lease and give back, all at once. Raises `StoreError`."""
+        self.counts.exchanges += 1
+        with self._transaction() as db:
+            holders = db.execute("SELECT count(*) FROM owners").fetchone()[0]
+            answers = [self._serve(db, entry, holders) for entry in entries]
+            for bucket in self._seen:
+                askers = db.execute("DELETE FROM recalls WHERE owner = ? AND bucket = ? RETURNING asker", (self._me, bucket))
+                self._to_ring.update(asker for (asker,) in askers.fetchall())
+            for asker in self._to_ring:
+                self._peer(db, asker)
+        self._seen.clear()
+        self.counts.leases += sum(answer.granted > 0 for answer in answers)
+        self._ring()
+        return answers
+
+    def _serve(self, db: sqlite3.Connection, entry: Entry, holders: int) -> Answer:
+        bucket = self._bucket(db, entry)
+        if entry.spent is not None:
+            db.execute("DELETE FROM leases WHERE bucket = ? AND owner = ?", (bucket, self._me))
+            self._spend(db, bucket, entry.spent if entry.limit.kind != "concurrent" else 0)
+            return Answer(holders=holders)
+        answer = Answer(holders=holders)
+        limit = entry.limit
+        remaining = limit.amount - entry.keep - self._taken(db, bucket)
+        if remaining < entry.need and self._reap(db, bucket):
+            remaining = limit.amount - entry.keep - self._taken(db, bucket)
+        if entry.need > 0:
+            answer.granted = slab(remaining, entry.need, holders, unit(limit))
+        db.execute(
+            "INSERT INTO leases (bucket, owner, slot, held) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET held = excluded.held, slot = excluded.slot",
+            (bucket, self._me, entry.slot, min(entry.keep + answer.granted, MOST)),
+        )
+        if answer.granted < entry.need:
+            self._look_around(db, bucket, answer)
+        return answer
+
+    def _bucket(self, db: sqlite3.Connection, entry: Entry) -> int:
+        place = (entry.limit.key, entry.starts_us)
+        row = db.execute("SELECT id FROM buckets WHERE key = ? AND starts_us = ?", place).fetchone()
+        if row is None:
+            drop_us = min(entry.ends_us + _KEEP_PAST_S.get(entry.limit.period or "", 0) * 1_000_000, MOST)
+            query = "INSERT INTO buckets (key, kind, starts_us, drop_us) VALUES (?, ?, ?, ?)"
+            return db.execute(query, (entry.limit.key, entry.limit.kind, entry.starts_us, drop_us)).lastrowid or 0
+        return int(row[0])
+
+    def _taken(self, db: sqlite3.Connection, bucket: int) -> int:
+        """What is spent for good and what others hold; summed here, where no sum is too large."""
+        rows = db.execute("SELECT spent FROM buckets WHERE id = ?", (bucket,)).fetchall()
+        rows += db.execute("SELECT held FROM leases WHERE bucket = ? AND owner <> ?", (bucket, self._me)).fetchall()
+        return sum(row[0] for row in rows)
+
+    def _spend(self, db: sqlite3.Connection, bucket: int, amount: int) -> None:
+        if amount:
+            spent = db.execute("SELECT spent FROM buckets WHERE id = ?", (bucket,)).fetchone()[0]
+            db.execute("UPDATE buckets SET spent = ? WHERE id = ?", (min(spent + amount, MOST), bucket))
+
+    def _look_around(self, db: sqlite3.Connection, bucket: int, answer: Answer) -> None:
+        """Find out what the other holders do with theirs, and ask those for it who use less than they hold."""
+        answer.spent = db.execute("SELECT spent FROM buckets WHERE id = ?", (bucket,)).fetchone()[0]
+        rows = db.execute("SELECT owner, slot, held FROM leases WHERE bucket = ? AND owner <> ?", (bucket, self._me)).fetchall()
+        for owner, slot, held in rows:
+            peer = self._peer(db, owner)
+            words = None if peer is None else peer.read(slot)
+            used, reserved = words if words is not None else (held, 0)
+            answer.spent += used - reserved
+            answer.reserved += reserved
+            if held > used and peer is not None and peer.beaten_s_ago() < FROZEN_AFTER_S:
+                answer.recallable += held - used
+                db.execute("INSERT OR IGNORE INTO recalls (owner, bucket, asker) VALUES (?, ?, ?)", (owner, bucket, self._me))
+                self._to_ring.add(owner)
+                self.counts.recalls_sent += 1
+
+    def recalled(self) -> list[tuple[str, int]]:
+        """Return the buckets of which others need what this process does not use. Raises `StoreError`."""
+        if self._db is None:
+            raise self._lost(OSError("it is not open"))
+        query = "SELECT DISTINCT b.id, b.key, b.starts_us FROM recalls r JOIN buckets b ON b.id = r.bucket WHERE r.owner = ?"
+        try:
+            rows = self._db.execute(query, (self._me,)).fetchall()
+        except sqlite3.Error as error:
+            raise self._lost(error) from error
+        self._seen = {row[0] for row in rows}
+        return [(row[1], row[2]) for row in rows]
+
+    # --- the others -----------------------------------------------------------------------------------------------------
+
+    def _peer(self, db: sqlite3.Connection, owner: int) -> Peer | None:
+        """Return another process's slate; None where the process has left."""
+        row = db.execute("SELECT name FROM owners WHERE id = ?", (owner,)).fetchone()
+        peer = self._peers.get(owner)
+        if row is None:
+            return None
+        if peer is None or peer.name != row[0]:  # it had to make a new one
+            if peer is not None:
+                peer.close()
+            peer = self._peers[owner] = Peer(self.folder, row[0])
+        return peer
+
+    def _ring(self) -> None:
+        for owner in self._to_ring:
+            if (peer := self._peers.get(owner)) is not None:
+                peer.ring()
+        self._to_ring.clear()
+
+    def tend(self, now_s: float) -> None:
+        """Beat, take back what dead processes hold, drop what is long past, and let nobody wait for a dead one's answer."""
+        if self._slate is not None:
+            self._slate.beat()
+        if self._db is None:
+            raise self._lost(OSError("it is not open"))
+        try:
+            if _place(self.path) != self._place or self._slate is None or not self._slate.stands():
+                raise self._replaced()
+            owners = {row[0] for row in self._db.execute("SELECT id FROM owners WHERE id <> ?", (self._me,)).fetchall()}
+            for gone in self._peers.keys() - owners:
+                self._peers.pop(gone).close()
+            dead = [owner for owner in owners if (peer := self._peer(self._db, owner)) is not None and not peer.alive()]
+            past = self._db.execute("SELECT 1 FROM buckets WHERE drop_us < ? LIMIT 1", (int(now_s * 1e6),)).fetchone()
+        except (sqlite3.Error, OSError) as error:
+            raise self._lost(error) from error
+        if dead or past:
+            with self._transaction() as db:
+                self._reap(db)
+                self._drop_past(db, int(now_s * 1e6))
+            self._ring()
+
+    def _drop_past(self, db: sqlite3.Connection, now_us: int) -> None:
+        db.execute("DELETE FROM buckets WHERE drop_us < ? AND id NOT IN (SELECT bucket FROM leases)", (now_us,))
+
+    def _reap(self, db: sqlite3.Connection, bucket: int | None = None) -> bool:
+        """Settle the dead, all of them or those who hold some of a bucket; whether there were any."""
+        query, values = "SELECT id, boot FROM owners WHERE id <> ?", [self._me]
+        if bucket is not None:
+            query += " AND id IN (SELECT owner FROM leases WHERE bucket = ?)"
+            values.append(bucket)
+        found = False
+        for owner, boot in db.execute(query, values).fetchall():
+            peer = self._peer(db, owner)
+            if peer is None or peer.alive():
+                continue
+            found = True
+            self._settle(db, owner, peer if boot == self._boot else None)
+            self.counts.reaped += 1
+            self._dead.append(owner)
+        return found
+
+    def _settle(self, db: sqlite3.Connection, owner: int, slate: Peer | None) -> None:
+        """What a dead process used is spent, and so is what it had reserved; the rest comes back."""
+        for bucket, slot, held, kind in _leases(db, owner):
+            words = slate.read(slot) if slate is not None else None
+            used = held if words is None else words[0]
+            self._spend(db, bucket, 0 if kind == "concurrent" else max(used, 0))
+        db.execute("DELETE FROM leases WHERE owner = ?", (owner,))
+        for (asker,) in db.execute("SELECT asker FROM recalls WHERE owner = ?", (owner,)).fetchall():
+            self._to_ring.add(asker)
+        db.execute("DELETE FROM recalls WHERE owner = ? OR asker = ?", (owner, owner))
+        db.execute("DELETE FROM owners WHERE id = ?", (owner,))
+
+    # --- the slate ------------------------------------------------------------------------------------------------------
+
+    def wait(self, timeout_s: float) -> None:
+        """Sleep until somebody rings, or for so long."""
+        if self._slate is None:
+            time.sleep(min(timeout_s, 0.02))
+        else:
+            self._slate.wait(timeout_s)
+
+    def wake(self) -> None:
+        """End a `wait`, from any thread."""
+        slate = self._slate
+        if slate is not None:
+            slate.ring()
+
+    def words(self, slot: int) -> tuple[memoryview, int]:
+        """Return where the two words of a slot are."""
+        if self._slate is None:
+            raise self._lost(OSError("it is not open"))
+        return self._slate.words(slot)
+
+    def take_slot(self) -> int:
+        """Return a free slot. Raises `StoreError` where there is no room for one."""
+        try:
+            if self._slate is None:
+                raise self._lost(OSError("it is not open"))
+            return self._slate.take_slot()
+        except OSError as error:
+            raise self._lost(error) from error
+
+    def free_slot(self, slot: int) -> None:
+        """Give a slot back."""
+        if self._slate is not None:
+            self._slate.free_slot(slot)
+
+
+def _make(db: sqlite3.Connection, path: Path) -> None:
+    """Lay out an empty file. Raises `StoreError` for one that is something else."""
+    if db.execute("PRAGMA application_id").fetchone()[0] == _APPLICATION_ID:
+        return
+    if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        raise StoreError(f"{path} is no coordination file.", hint="Give limits a file of their own.")
+    for statement in _SCHEMA:
+        db.execute(statement)
+
+
+def _leases(db: sqlite3.Connection, owner: int) -> list[tuple[int, int, int, str]]:
+    return db.execute(
+        "SELECT l.bucket, l.slot, l.held, b.kind FROM leases l JOIN buckets b ON b.id = l.bucket WHERE l.owner = ?", (owner,)
+    ).fetchall()
+
+
+def _place(path: Path) -> tuple[int, int]:
+    """Which file stands at a path. Raises `OSError` where there is none."""
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
+
+
+def _boot_id() -> str:
+    """Tell one boot of the machine from the next, where the system says it (Linux); else text that is always the same."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return ""
