@@ -18,6 +18,7 @@ from podium.config.providers import change_provider
 from podium.config.routes import check_provider
 from podium.config.sections import ProviderSection
 from podium.config.shape import Reader, spellings
+from podium.config.teams import check_team
 from podium.errors import ConfigError
 from podium.routing.snapshot import Provider, Snapshot, User
 
@@ -25,7 +26,7 @@ from podium.routing.snapshot import Provider, Snapshot, User
 def with_user(snapshot: Snapshot, user: User) -> Snapshot:
     """Return the next snapshot, with this user added, or in the place of the one with the same id.
 
-    Raises `ConfigError` where an experiment's provider does not exist.
+    Raises `ConfigError` where an experiment's or a key's provider, or the team, does not exist.
     """
     findings = Findings()
     reader = Reader(Document(None, file=user.source), findings)
@@ -36,6 +37,10 @@ def with_user(snapshot: Snapshot, user: User) -> Snapshot:
         if experiment.strategy.escalate_to is not None:
             path = ("experiments", name, "escalate_to")
             check_provider(reader, experiment.strategy.escalate_to.provider, path, known)
+    for provider in user.keys:
+        check_provider(reader, provider, ("keys", provider), known)
+    if user.team is not None:
+        check_team(reader, user.team, ("team",), snapshot.teams)
     findings.raise_errors(f"The config of user {show(user.id)}")
     return snapshot.replace(version=snapshot.version + 1, users={**snapshot.users, user.id: user})
 

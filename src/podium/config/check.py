@@ -1,7 +1,7 @@
 """What `podium check` finds in files: errors and warnings of configs and user files.
 
 Theory. A file says by its keys what it is: one with providers, tiers or aliases is a config, one with experiments is a user's.
-Users' files that come with exactly one config are checked against its providers.
+Users' files that come with exactly one config are checked against its providers and teams.
 
 Rules. Whatever a file holds, the answer is a list of problems and never an exception.
 """
@@ -17,6 +17,7 @@ from podium.config.document import Document, read_document
 from podium.config.problems import Findings, Problem
 from podium.config.sections import ConfigSection, UserSection
 from podium.config.shape import spellings
+from podium.config.teams import Known
 from podium.config.users import compile_user_file
 
 
@@ -33,7 +34,7 @@ def check_files(paths: Iterable[str | os.PathLike[str]], *, env: Mapping[str, st
     for document in documents:
         if document not in configs and FilePath(document.file or "").resolve() not in read:
             stem = FilePath(document.file or "").stem
-            compile_user_file(document, findings, values, stem=stem, providers=declared)
+            compile_user_file(document, findings, values, stem=stem, known=declared)
     return list(findings.problems)
 
 
@@ -45,6 +46,7 @@ def is_user_file(document: Document) -> bool:
     return bool(keys & set(spellings(UserSection))) and not keys & set(spellings(ConfigSection))
 
 
-def _declared(config: Document) -> list[str]:
-    providers = config.data.get("providers") if isinstance(config.data, dict) else None
-    return list(providers) if isinstance(providers, dict) else []
+def _declared(config: Document) -> Known:
+    data = config.data if isinstance(config.data, dict) else {}
+    named = (data.get(key) for key in ("providers", "teams"))
+    return Known(*(list(names) if isinstance(names, dict) else [] for names in named))

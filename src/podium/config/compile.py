@@ -11,21 +11,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from podium.config.aliases import check_aliases, read_aliases
 from podium.config.document import Document, plain, read_document
 from podium.config.environment import Environment, hide_secrets
 from podium.config.problems import Findings, Problem, choices, kind_of, show, suggestion
 from podium.config.providers import check_name, compile_provider
+from podium.config.records import compile_ledger, compile_prices, find_data_dir, find_pricing_cache
 from podium.config.routes import compile_tier, duplicate_of
 from podium.config.sections import ConfigSection, HeadSection, ProviderSection, TierSection
 from podium.config.shape import Reader
+from podium.config.teams import Known, compile_teams
 from podium.config.users import compile_users
 from podium.errors import ConfigError
-from podium.routing.snapshot import Provider, Snapshot, Tier
+from podium.routing.snapshot import Provider, Snapshot, Tier, User
 
-_HEAD = ("default_tier", "auto_tiers", "track_performance", "track_cost")
+_HEAD = tuple(HeadSection.model_fields)
 
 
 class Config:
@@ -117,16 +119,24 @@ class _Compilation:
             return Snapshot()
         kept = reader.keys(ConfigSection, self._data, ())
         head = reader.read(HeadSection, {key: kept[key] for key in _HEAD if key in kept}, ()) or HeadSection()
-        tiers, declared = self._named(kept, "tiers"), self._named(kept, "providers")
+        tiers, declared, teams = (self._named(kept, key) for key in ("tiers", "providers", "teams"))
+        data_dir = find_data_dir(reader, head, self._values)
         snapshot = Snapshot(
             providers=self._providers(declared),
             tiers=self._tiers(tiers, list(declared)),
             aliases=read_aliases(reader, self._named(kept, "aliases")),
-            users=compile_users(reader, kept.get("users"), ("users",), self._values, list(declared)),
+            users=self._users(kept.get("users"), Known(list(declared), list(teams))),
             default_tier=head.default_tier,
             auto_tiers=head.auto_tiers,
             track_performance=head.track_performance,
             track_cost=head.track_cost,
+            teams=compile_teams(reader, teams),
+            prices=compile_prices(reader, self._named(kept, "prices"), list(declared)),
+            pricing_cache=find_pricing_cache(reader, head),
+            data_dir=data_dir,
+            ledger=compile_ledger(reader, kept.get("ledger"), data_dir),
+            unpriced=cast(Any, head.unpriced),
+            on_lost=cast(Any, head.on_lost),
         )
         if head.default_tier is not None and head.default_tier not in tiers:
             hint = suggestion(head.default_tier, tiers, f"Use {choices(tiers)}." if tiers else "Add it under `tiers:`.")
@@ -168,6 +178,9 @@ class _Compilation:
                 if twice is not None and tier.strategy.name in ("race", "fallback"):
                     self._reader.warn((*path, "models"), f"{show(str(twice))} is here twice.", "Remove one.")
         return compiled
+
+    def _users(self, data: Any, known: Known) -> dict[str, User]:
+        return compile_users(self._reader, self._environment, data, ("users",), self._values, known)
 
     def _warn_silent(self, snapshot: Snapshot) -> None:
         """Warn where nobody could answer for a tier."""

@@ -4,8 +4,8 @@ Theory. Keys and addresses differ from machine to machine and do not belong into
 environment. A text that did is an `Expanded` from then on and is shown in no message.
 
 Rules. `${NAME}` must be set, and not empty; `${NAME:-default}` has the default where it is not. `$${` is a plain `${`. A
-missing variable is an error that names it, but for a provider's key: there it means that the provider has no key, and
-`missing` says which variable would give it.
+missing variable is an error that names it, but for a provider's key: there it means that there is no key, the provider's or
+the user's own, and `missing` says which variable would give it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ KEY_NAMES = frozenset({"api_key", "apiKey"})
 class Environment:
     """Expands the references of one document."""
 
-    def __init__(self, values: Mapping[str, str], document: Document, findings: Findings) -> None:
+    def __init__(self, values: Mapping[str, str], document: Document, findings: Findings, *, of_user: bool = False) -> None:
+        """Prepare to expand a document with these variables; `of_user` says that it is a user's file."""
+        self._of_user = of_user
         self._values = values
         self._document = document
         self._findings = findings
@@ -53,7 +55,7 @@ class Environment:
 
     def _expand_text(self, text: str, path: Path) -> str | None:
         from_environment = False
-        is_key = bool(path) and path[-1] in KEY_NAMES
+        is_key = self._is_key(path)
 
         def replaced(match: re.Match[str]) -> str:
             nonlocal from_environment
@@ -86,20 +88,31 @@ class Environment:
             return None
         return Expanded(expanded) if from_environment else expanded
 
+    def _is_key(self, path: Path) -> bool:
+        """Whether a provider's key stands here, or a user's own."""
+        own = path[:1] == ("keys",) if self._of_user else path[:1] == ("users",) and path[2:3] == ("keys",)
+        return bool(path) and (path[-1] in KEY_NAMES or (own and len(path) == (2 if self._of_user else 4)))
+
     def _broken(self, path: Path, message: str, hint: str) -> None:
         self.broken.add(path)
         self._document.note(self._findings, path, message, hint)
 
 
 def hide_secrets(data: Any, findings: Findings) -> None:
-    """Keep whatever stands under `api_key` and `headers` of the providers out of messages."""
-    providers = data.get("providers") if isinstance(data, dict) else None
-    for provider in providers.values() if isinstance(providers, dict) else ():
-        if isinstance(provider, dict):
-            for name, value in provider.items():
-                if name in KEY_NAMES or name == "headers":
-                    for secret in _texts(value):
-                        findings.hide(secret)
+    """Keep whatever stands under `api_key` and `headers` of the providers, and under `keys` of users, out of messages."""
+    for provider in _each(data, "providers"):
+        for name, value in provider.items():
+            if name in KEY_NAMES or name == "headers":
+                for secret in _texts(value):
+                    findings.hide(secret)
+    for user in _each(data, "users"):
+        for secret in _texts(user.get("keys")):
+            findings.hide(secret)
+
+
+def _each(data: Any, section: str) -> Iterator[dict[str, Any]]:
+    named = data.get(section) if isinstance(data, dict) else None
+    yield from (each for each in named.values() if isinstance(each, dict)) if isinstance(named, dict) else ()
 
 
 def _texts(value: Any) -> Iterator[str]:

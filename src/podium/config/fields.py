@@ -28,6 +28,12 @@ def choice(known: Iterable[str]) -> tuple[PlainValidator, WithJsonSchema]:
     return PlainValidator(values.one_of(*words)), _schema(type="string", enum=list(words))
 
 
+def store(known: Iterable[str]) -> tuple[PlainValidator, WithJsonSchema]:
+    """Return the annotations of a field that takes the name of a store."""
+    words = tuple(known)
+    return PlainValidator(values.store(words)), _schema(type="string", enum=[*words, *(f"{word}:" for word in words)])
+
+
 Text: TypeAlias = Annotated[str, PlainValidator(values.text), _schema(type="string", minLength=1)]
 Name: TypeAlias = Annotated[str, PlainValidator(values.name), _schema(type="string", minLength=1)]
 Flag: TypeAlias = Annotated[bool, PlainValidator(values.flag), _schema(type="boolean")]
@@ -37,8 +43,27 @@ Duration: TypeAlias = Annotated[
     float,
     PlainValidator(values.duration),
     _schema(
-        description="Milliseconds as a number, or text as 800ms, 30s, 5m, 1h.",
-        anyOf=[{"type": "number", "minimum": 100}, {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(ms|s|m|h)?\s*$"}],
+        description="Milliseconds as a number, or text as 800ms, 30s, 5m, 1h, 7d.",
+        anyOf=[{"type": "number", "minimum": 100}, {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d)?\s*$"}],
+    ),
+]
+Age: TypeAlias = Annotated[
+    float,
+    PlainValidator(values.age),
+    _schema(
+        description="Text as 90d or 12h, or milliseconds as a number.",
+        anyOf=[{"type": "number", "minimum": 10_000}, {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d)?\s*$"}],
+    ),
+]
+Size: TypeAlias = Annotated[
+    int,
+    PlainValidator(values.size),
+    _schema(
+        description="Bytes as a number, or text as 500MB, 5GB.",
+        anyOf=[
+            {"type": "integer", "minimum": 1},
+            {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(B|[kKMGT]B|[KMGT]iB)?\s*$"},
+        ],
     ),
 ]
 Money: TypeAlias = Annotated[
@@ -49,6 +74,13 @@ Money: TypeAlias = Annotated[
         anyOf=[{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": r"^\s*\$?\s*\d+(\.\d+)?"}],
     ),
 ]
+Rate: TypeAlias = Annotated[
+    Decimal,
+    PlainValidator(values.rate),
+    _schema(anyOf=[{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\s*\$?\s*\d+(\.\d+)?"}]),
+]
+Timezone: TypeAlias = Annotated[str, PlainValidator(values.timezone), _schema(type="string", minLength=1)]
+FilePath: TypeAlias = Annotated[str, PlainValidator(values.path), _schema(type="string", minLength=1)]
 Pattern: TypeAlias = Annotated[str, PlainValidator(values.pattern), _schema(type="string", format="regex")]
 Url: TypeAlias = Annotated[str, PlainValidator(values.url), _schema(type="string", format="uri")]
 Key: TypeAlias = Annotated[Secret | None, PlainValidator(values.key), _schema(type=["string", "null"])]

@@ -25,6 +25,8 @@ _SHORT: dict[str, dict[str, Any]] = {
     "TargetSection": {"type": "string", "pattern": r"^[^/]+/.+$|\$\{"},
     "ModelSection": {"type": "string", "minLength": 1},
     "ProviderSection": {"type": "null"},
+    "TeamSection": {"type": "null"},
+    "LedgerSection": {"type": "string", "pattern": r"^(sqlite|memory|none):?$|\$\{"},
 }
 """Sections that may be written as one value."""
 
@@ -60,9 +62,9 @@ def _spelled(name: str, body: dict[str, Any]) -> dict[str, Any]:
         if text := words.get(fields[key]):
             field = {**field, "description": text}
         properties[key] = properties[to_camel(key)] = field
+    properties |= {synonym: properties[key] for synonym, key in section.synonyms.items()}
     spelled = {**body, "properties": properties, "additionalProperties": False}
     if section is ExperimentSection:
-        properties["models"] = properties["providers"]
         spelled.pop("required", None)
         spelled["oneOf"] = [{"required": ["providers"]}, {"required": ["models"]}]
     if section is ProviderSection:

@@ -14,9 +14,11 @@ from typing import Annotated, Any, ClassVar, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from podium.config.fields import (
+    Age,
     Count,
     CountOrNone,
     Duration,
+    FilePath,
     Flag,
     Headers,
     Key,
@@ -24,12 +26,16 @@ from podium.config.fields import (
     Money,
     Name,
     Pattern,
+    Rate,
+    Size,
     Text,
+    Timezone,
     Tolerances,
     Url,
     choice,
+    store,
 )
-from podium.config.values import model_map, some_models, split_target
+from podium.config.values import model_map, some_models, split_target, store_name
 from podium.wire.codec import DIALECTS
 
 STRATEGIES = ("first", "fallback", "race", "consensus")
@@ -39,6 +45,13 @@ JudgeField: TypeAlias = Annotated[str, *choice(("auto", "exact", "json"))]
 InsufficientField: TypeAlias = Annotated[str, *choice(("error", "best"))]
 DisagreeField: TypeAlias = Annotated[str, *choice(("escalate", "plurality", "error"))]
 DialectField: TypeAlias = Annotated[str, *choice(DIALECTS)]
+ModeField: TypeAlias = Annotated[str, *choice(("byok", "shared"))]
+StoreField: TypeAlias = Annotated[str, *store(("sqlite", "memory", "none"))]
+FsyncField: TypeAlias = Annotated[str, *choice(("group", "never"))]
+FullField: TypeAlias = Annotated[str, *choice(("continue", "refuse"))]
+PayloadsField: TypeAlias = Annotated[str, *choice(("none", "hashed", "full"))]
+UnpricedField: TypeAlias = Annotated[str, *choice(("allow", "refuse"))]
+LostField: TypeAlias = Annotated[str, *choice(("refuse", "continue"))]
 
 
 class Section(BaseModel):
@@ -154,17 +167,43 @@ class ExperimentSection(RouteSection):
     """The models, in order, each as `provider/model` or `{provider, model}`."""
 
 
-class DefaultsSection(Section):
+class UseSection(Section):
+    """What a user and a team have in common: how much they may use."""
+
+    requests_per_minute: Count | None = None
+    """Requests in a minute of the clock; what is more is refused."""
+    tokens_per_minute: Count | None = None
+    """Tokens in a minute of the clock, in and out; what is more is refused."""
+    max_concurrent: Count | None = None
+    """Requests at once; more wait in a queue."""
+
+
+class DefaultsSection(UseSection):
     """What holds for a user's requests unless they say otherwise."""
+
+    synonyms: ClassVar[dict[str, str]] = {"cost_limit_day": "cost_limit", "costLimitDay": "cost_limit"}
 
     experiment: Name | None = None
     """The experiment that answers where a request names none."""
-    max_concurrent: Count | None = None
-    """Requests at once; more wait in a queue."""
     timeout: Duration | None = None
     """For a whole request, where neither the call nor the experiment sets one."""
     cost_limit: Money | None = None
     """USD a day."""
+    cost_limit_month: Money | None = None
+    """USD a month."""
+
+
+class TeamSection(UseSection):
+    """Several users whose use is counted together."""
+
+    synonyms: ClassVar[dict[str, str]] = {"cost_limit_month": "cost_limit", "costLimitMonth": "cost_limit"}
+
+    cost_limit: Money | None = None
+    """USD a month."""
+    cost_limit_day: Money | None = None
+    """USD a day."""
+    timezone: Timezone = "UTC"
+    """Where its days and months begin, as `Europe/Berlin`."""
 
 
 class UserSection(Section):
@@ -180,6 +219,63 @@ class UserSection(Section):
     """What holds where a request says nothing else."""
     performance_tracking: Flag | None = None
     """Whether this user's requests are measured; by default what the config says."""
+    team: Name | None = None
+    """The team with which this user's use is counted."""
+    mode: ModeField = "shared"
+    """`byok`: only the user's own keys are used; `shared`: these first, the config's where there is none."""
+    keys: dict[str, Key] = {}
+    """The user's own keys, by provider; write `${NAME}` for a variable."""
+    timezone: Timezone = "UTC"
+    """Where this user's days and months begin, as `Europe/Berlin`."""
+
+
+class PriceSection(Section):
+    """What a model costs: USD per million tokens, but for the last two."""
+
+    synonyms: ClassVar[dict[str, str]] = {"cacheWrite1h": "cache_write_1h"}
+
+    input: Rate | None = None
+    """Read, and not from a cache."""
+    output: Rate | None = None
+    """Written, reasoning included where that has no price of its own."""
+    cached_input: Rate | None = None
+    """Read from a cache."""
+    cache_write: Rate | None = None
+    """Written to a cache with the default lifetime."""
+    cache_write_1h: Rate | None = None
+    """Written to a cache for an hour."""
+    reasoning: Rate | None = None
+    """Thought."""
+    input_audio: Rate | None = None
+    """Heard."""
+    output_audio: Rate | None = None
+    """Spoken."""
+    per_request: Rate | None = None
+    """USD a request, whatever its tokens."""
+    per_web_search: Rate | None = None
+    """USD a search that the provider makes for the model."""
+
+
+class LedgerSection(Section):
+    """How requests are kept on record; `ledger: none` is short for `ledger: {store: none}`."""
+
+    store: StoreField = "sqlite"
+    """`sqlite` keeps records in `data_dir`, `memory` until the process ends, `none` not at all."""
+    fsync: FsyncField = "group"
+    """`group` writes to the disk itself every 100 ms, `never` leaves that to the system."""
+    on_full: FullField = "continue"
+    """What happens to requests where the disk is full."""
+    payloads: PayloadsField = "none"
+    """Whether the texts of requests and answers are kept, their hashes, or neither."""
+    keep: Age | None = None
+    """How long payloads are kept."""
+    keep_size: Size | None = None
+    """How much of payloads is kept."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return store_name(value)
 
 
 class HeadSection(Section):
@@ -193,6 +289,14 @@ class HeadSection(Section):
     """Whether requests are measured."""
     track_cost: Flag = True
     """Whether requests are priced."""
+    pricing_cache: FilePath | None = None
+    """The file that `podium prices fetch` writes; by default `pricing-cache.json` beside the config, once it is there."""
+    data_dir: FilePath | None = None
+    """The folder of ledger, limits and metrics; by default what PODIUM_DATA says, else `.podium` beside the config."""
+    unpriced: UnpricedField = "refuse"
+    """Whether a model whose price nobody knows may be asked under a cost limit."""
+    on_lost: LostField | None = None
+    """What happens to requests while limits cannot be kept; by default `refuse` under a cost limit, else `continue`."""
 
 
 class ConfigSection(HeadSection):
@@ -204,6 +308,12 @@ class ConfigSection(HeadSection):
     """Names for some models and a strategy: `tier:<name>` asks for one."""
     aliases: dict[str, Name] = {}
     """From a name to a spec: `provider/model`, `tier:name`, `user:id:experiment`, or another name."""
+    teams: dict[str, TeamSection] = {}
+    """Users whose use is counted together, by name; a user's `team` says which is theirs."""
+    prices: dict[str, PriceSection] = {}
+    """Prices that come before all others, by `provider/model`."""
+    ledger: LedgerSection = LedgerSection()
+    """How requests are kept on record; or `sqlite`, `memory` or `none`."""
     users: Annotated[
         Any,
         WithJsonSchema(

@@ -12,17 +12,18 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, cast
 
 from podium.config.document import Document, read_document
-from podium.config.environment import Environment
+from podium.config.environment import Environment, hide_secrets
 from podium.config.problems import Findings, Path, choices, kind_of, show, suggestion
 from podium.config.providers import check_name
-from podium.config.routes import compile_experiment
+from podium.config.routes import check_provider, compile_experiment
 from podium.config.sections import DefaultsSection, ExperimentSection, UserSection
 from podium.config.shape import Reader
+from podium.config.teams import Known, check_team, of_user
 from podium.errors import ConfigError
-from podium.routing.snapshot import Allowance, Experiment, User
+from podium.routing.snapshot import Experiment, User
 
 _GLOB_SIGNS = frozenset("*?[")
 
@@ -34,11 +35,14 @@ def compile_user(
     given_id: str | None,
     stem: str | None = None,
     path: Path = (),
-    providers: Collection[str] | None = None,
+    known: Known | None = None,
+    environment: Environment,
 ) -> User | None:
-    """Make a `User` from expanded values at `path`; faults are noted, and None is the answer where nothing can be made.
+    """Make a `User` from values that `environment` expanded, at `path`; faults are noted, and None is the answer where nothing
+    can be made.
 
-    `given_id` is what the file must agree with, `stem` the id where it says none.
+    `given_id` is what the file must agree with, `stem` the id where it says none. Without `known`, nothing is said of whether
+    providers and teams exist.
     """
     if not isinstance(data, dict):
         reader.note(path, f"a user's config must be a mapping, not {kind_of(data)}.", "Begin with `experiments:`.")
@@ -46,11 +50,16 @@ def compile_user(
     kept = reader.keys(UserSection, data, path)
     experiments = kept.pop("experiments", {})
     defaults = reader.read(DefaultsSection, kept.pop("defaults", {}), (*path, "defaults")) or DefaultsSection()
+    if isinstance(kept.get("keys"), dict):
+        kept["keys"] = {provider: key for provider, key in kept["keys"].items() if key is not None}
     head = reader.read(UserSection, kept, path) or UserSection()
-    compiled = dict(_experiments(reader, experiments, (*path, "experiments"), providers))
+    compiled = dict(_experiments(reader, experiments, (*path, "experiments"), None if known is None else known.providers))
     if defaults.experiment is not None and isinstance(experiments, dict) and defaults.experiment not in experiments:
         hint = suggestion(defaults.experiment, experiments, f"Use {choices(experiments)}." if experiments else "Add it.")
         reader.note((*path, "defaults", "experiment"), f"there is no experiment {show(defaults.experiment)}.", hint)
+    if known is not None:
+        _check_names(reader, head, path, known)
+    _warn_keys(reader, environment, head, path)
     user_id = _id(reader, path, given_id=given_id, own_id=head.user_id, stem=stem)
     if user_id is None:
         return None
@@ -60,10 +69,37 @@ def compile_user(
         experiments=compiled,
         default_experiment=defaults.experiment,
         timeout_s=defaults.timeout,
-        allowance=Allowance(max_concurrent=defaults.max_concurrent, cost_day_usd=defaults.cost_limit),
+        allowance=of_user(defaults, head.timezone),
+        team=head.team,
+        mode=cast(Any, head.mode),
+        keys={provider: key for provider, key in head.keys.items() if key is not None},
         performance_tracking=head.performance_tracking,
         source=reader.document.file if reader.document.written and not path else None,
     )
+
+
+def _check_names(reader: Reader, head: UserSection, path: Path, known: Known) -> None:
+    """Note the providers and the team that do not exist."""
+    for provider in head.keys:
+        check_provider(reader, provider, (*path, "keys", provider), known.providers)
+    if head.team is not None:
+        check_team(reader, head.team, (*path, "team"), known.teams)
+
+
+def _warn_keys(reader: Reader, environment: Environment, head: UserSection, path: Path) -> None:
+    """Warn of keys that are not there, or that stand where anybody could read them."""
+    place = reader.written((*path, "keys"))
+    for missing, variable in environment.missing.items():
+        if missing[:-1] == place:
+            words = f"the user has no key of their own here: `{variable}` is not set."
+            reader.warn((*path, "keys", missing[-1]), words, "Set it, or remove the line.")
+    for provider, key in head.keys.items():
+        if key is not None and reader.document.written and (*place, provider) not in environment.named:
+            words = "a key stands in the file itself."
+            reader.warn((*path, "keys", provider), words, "Write `${NAME_OF_A_VARIABLE}` and set that variable.")
+    if head.mode == "byok" and not any(head.keys.values()) and reader.is_whole(path):
+        words = "the user has no keys of their own, so only providers that need none can be asked."
+        reader.warn((*path, "mode"), words, "Add `keys: {openai: ${NAME}}`, or set `mode: shared`.")
 
 
 def _id(reader: Reader, path: Path, *, given_id: str | None, own_id: str | None, stem: str | None) -> str | None:
@@ -100,13 +136,13 @@ def read_user(
     *,
     given_id: str | None = None,
     stem: str | None = None,
-    providers: Collection[str] | None = None,
+    known: Known | None = None,
 ) -> User | None:
     """Read a user file; faults are noted."""
     document = read_document(file, findings)
     if document is None:
         return None
-    return compile_user_file(document, findings, values, given_id=given_id, stem=stem, providers=providers)
+    return compile_user_file(document, findings, values, given_id=given_id, stem=stem, known=known)
 
 
 def compile_user_file(
@@ -116,24 +152,26 @@ def compile_user_file(
     *,
     given_id: str | None = None,
     stem: str | None = None,
-    providers: Collection[str] | None = None,
+    known: Known | None = None,
 ) -> User | None:
     """Make a `User` from a whole document; faults are noted."""
-    environment = Environment(values, document, findings)
+    hide_secrets({"users": {"": document.data}}, findings)
+    environment = Environment(values, document, findings, of_user=True)
     data = environment.expand(document.data)
+    hide_secrets({"users": {"": data}}, findings)
     reader = Reader(document, findings, environment.broken)
-    return compile_user(reader, data, given_id=given_id, stem=stem, providers=providers)
+    return compile_user(reader, data, given_id=given_id, stem=stem, known=known, environment=environment)
 
 
 def compile_users(
-    reader: Reader, data: Any, path: Path, values: Mapping[str, str], providers: Collection[str]
+    reader: Reader, environment: Environment, data: Any, path: Path, values: Mapping[str, str], known: Known
 ) -> dict[str, User]:
     """Make all users of a config: `users:` maps ids to files or to written-out configs, or is a glob of files."""
     if data is None:
         return {}
     users: dict[str, User] = {}
     if isinstance(data, str):
-        for user in _found(reader, data, path, values, providers):
+        for user in _found(reader, data, path, values, known):
             if user.id in users:
                 reader.note(
                     path,
@@ -146,27 +184,27 @@ def compile_users(
         reader.note(path, f"users must be a mapping of ids to files, or a glob, not {kind_of(data)}.", "Write `id: file.yaml`.")
         return {}
     for user_id, entry in data.items():
-        one = _one(reader, user_id, entry, (*path, user_id), values, providers)
+        one = _one(reader, environment, user_id, entry, (*path, user_id), values, known)
         if one is not None:
             users[user_id] = one
     return users
 
 
 def _one(
-    reader: Reader, user_id: str, entry: Any, path: Path, values: Mapping[str, str], providers: Collection[str]
+    reader: Reader, environment: Environment, user_id: str, entry: Any, path: Path, values: Mapping[str, str], known: Known
 ) -> User | None:
     """Make the user of one line of `users:`: a file, or a config written out."""
     check_name(reader, path, user_id, "a user")
     if not isinstance(entry, str):
-        return compile_user(reader, entry, given_id=user_id, path=path, providers=providers)
+        return compile_user(reader, entry, given_id=user_id, path=path, known=known, environment=environment)
     file = reader.document.directory / entry
     if _is_file(file):
-        return read_user(file, reader.findings, values, given_id=user_id, providers=providers)
+        return read_user(file, reader.findings, values, given_id=user_id, known=known)
     reader.note(path, f"there is no file {show(entry)}.", f"It is looked for in {show(str(reader.document.directory))}.")
     return None
 
 
-def _found(reader: Reader, glob: str, path: Path, values: Mapping[str, str], providers: Collection[str]) -> Iterator[User]:
+def _found(reader: Reader, glob: str, path: Path, values: Mapping[str, str], known: Known) -> Iterator[User]:
     """Make the users of all files that a glob matches."""
     directory = reader.document.directory
     is_glob = bool(_GLOB_SIGNS & set(glob))
@@ -177,7 +215,7 @@ def _found(reader: Reader, glob: str, path: Path, values: Mapping[str, str], pro
     elif not files:
         reader.note(path, words, "For the files of a folder, write `folder/*.yaml`.")
     for file in files:
-        user = read_user(file, reader.findings, values, stem=file.stem, providers=providers)
+        user = read_user(file, reader.findings, values, stem=file.stem, known=known)
         if user is not None:
             yield user
 
@@ -206,15 +244,18 @@ def load_user(
     *,
     env: Mapping[str, str] | None = None,
     providers: Collection[str] | None = None,
+    teams: Collection[str] = (),
 ) -> User:
     """Load a user file as the config of `user_id` (None: of the id that the file says, else of its stem).
 
-    With `providers`, its targets must be at one of them; `with_user` checks the same. Raises `ConfigError`.
+    With `providers`, its targets and keys must be at one of them, and its team one of `teams`; `with_user` checks the same.
+    Raises `ConfigError`.
     """
     findings = Findings()
     file = os.fspath(path)
     values = os.environ if env is None else env
-    user = read_user(path, findings, values, given_id=user_id, stem=FilePath(file).stem, providers=providers)
+    known = None if providers is None else Known(providers, teams)
+    user = read_user(path, findings, values, given_id=user_id, stem=FilePath(file).stem, known=known)
     if user_id is not None:
         check_name(Reader(Document(None, file=file), findings), (), user_id, "a user")
     findings.raise_errors("The user file")

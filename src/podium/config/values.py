@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic_core import PydanticCustomError
 
@@ -27,10 +28,16 @@ from podium.types import Secret
 COMPLAINT = "podium"
 """The type of the errors that readers raise; their context has `message` and `hint`."""
 
-_DURATION = re.compile(r"\s*(\d{1,12}(?:\.\d{1,6})?)\s*(ms|s|m|h)?\s*")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_LEAST_BARE_MS = 100
+_DURATION = re.compile(r"\s*(\d{1,12}(?:\.\d{1,6})?)\s*(ms|s|m|h|d)?\s*")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LEAST_BARE_MS = {"s": 100, "d": 10_000}
+"""A bare number below this was probably meant in the other unit."""
+_SIZE = re.compile(r"\s*(\d{1,15}(?:\.\d{1,6})?)\s*(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)?\s*")
+_POWERS = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_POWERS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_MOST_BYTES = 2**63 - 1
 _MONEY = re.compile(r"\s*\$?\s*(\d{1,12}(?:\.\d{1,12})?)\s*(?:USD)?\s*")
+_RATE = re.compile(r"\s*\$?\s*(\d{1,12}(?:\.\d{1,30})?)\s*(?:USD)?\s*")
 _MOST_USD = Decimal(9_000_000)
 """What an int64 of pico-USD can hold."""
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -90,25 +97,55 @@ def whole(least: int) -> Callable[[Any], int]:
 
 
 def duration(value: Any) -> float:
-    """Read a duration: a number of milliseconds, or `800ms`, `30s`, `5m`, `1h`; gives seconds."""
+    """Read a duration: a number of milliseconds, or `800ms`, `30s`, `5m`, `1h`, `7d`; gives seconds."""
+    return _duration(value, "s", ("800ms", "30s", "5m", "1h"))
+
+
+def age(value: Any) -> float:
+    """Read how long something is kept: a duration that is likely to be days; gives seconds."""
+    return _duration(value, "d", ("90d", "12h"))
+
+
+def _duration(value: Any, likely: str, examples: tuple[str, ...]) -> float:
+    example = "`30s`, `800ms`" if likely == "s" else f"`{examples[0]}`"
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
-        raise complaint(f"a duration cannot be {kind_of(value)}.", "Write `30s`, `800ms`, or a number of milliseconds.")
+        raise complaint(f"a duration cannot be {kind_of(value)}.", f"Write {example}, or a number of milliseconds.")
     shown = show(value)
     if isinstance(value, str):
         match = _DURATION.fullmatch(value)
         if not match:
-            raise complaint(f"{shown} is not a duration.", "Write `800ms`, `30s`, `5m`, `1h`, or a number of milliseconds.")
+            written = ", ".join(f"`{each}`" for each in examples)
+            raise complaint(f"{shown} is not a duration.", f"Write {written}, or a number of milliseconds.")
         number, unit = float(match[1]), match[2]
     else:
         if not -(10**12) < value < 10**12:
-            raise complaint(f"{shown} is not a duration.", "Write `30s`, `800ms`, or a number of milliseconds.")
+            raise complaint(f"{shown} is not a duration.", f"Write {example}, or a number of milliseconds.")
         number, unit = float(value), None
     if number <= 0:
         raise complaint(f"{shown} is not a duration: it must be more than nothing.", "Leave it out for the default.")
-    if unit is None and number < _LEAST_BARE_MS:
-        said = "that" if isinstance(value, Expanded) else f"`{number:g}s`"
+    if unit is None and number < _LEAST_BARE_MS[likely]:
+        said = "that" if isinstance(value, Expanded) else f"`{number:g}{likely}`"
         raise complaint(f"{shown} would be milliseconds.", f"Did you mean {said}? A bare number counts milliseconds.")
     return number * _UNITS[unit or "ms"]
+
+
+def size(value: Any) -> int:
+    """Read a size: a number of bytes, or `500MB`, `5GB`, `1GiB`; gives bytes."""
+    hint = "Write `500MB`, `5GB`, or a number of bytes."
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
+        raise complaint(f"a size cannot be {kind_of(value)}.", hint)
+    shown = show(value)
+    if not isinstance(value, str) and not 0 <= value <= _MOST_BYTES:
+        raise complaint(f"{shown} is not a size.", hint)
+    match = _SIZE.fullmatch(value if isinstance(value, str) else f"{value:f}")
+    if not match:
+        raise complaint(f"{shown} is not a size.", hint)
+    bytes_ = Decimal(match[1]) * _POWERS[match[2] or "B"]
+    if bytes_ != int(bytes_) or bytes_ > _MOST_BYTES:
+        raise complaint(f"{shown} is no whole number of bytes that a disk could hold.", hint)
+    if bytes_ == 0:
+        raise complaint(f"{shown} is no size to keep to.", "Leave it out for no limit.")
+    return int(bytes_)
 
 
 def money(value: Any) -> Decimal:
@@ -130,6 +167,20 @@ def money(value: Any) -> Decimal:
     return amount
 
 
+def rate(value: Any) -> Decimal:
+    """Read a price in USD, which may be nothing: a number, or text such as `$2.50`; it is exact."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
+        raise complaint(f"a price cannot be {kind_of(value)}.", "Write USD as a number: `2.5`.")
+    shown = show(value)
+    match = _RATE.fullmatch(value) if isinstance(value, str) else None
+    if isinstance(value, str) and not match:
+        raise complaint(f"{shown} is not a price in USD.", "Write USD as a number: `2.5`.")
+    amount = Decimal(match[1] if match else repr(value) if isinstance(value, float) else value)
+    if not amount.is_finite() or amount < 0:
+        raise complaint(f"{shown} is not a price in USD.", "Write 0 or more; 0 is free.")
+    return amount
+
+
 def one_of(*known: str) -> Callable[[Any], str]:
     """Make a reader of one of some words."""
 
@@ -140,6 +191,38 @@ def one_of(*known: str) -> Callable[[Any], str]:
         raise complaint(f"{_shown_scalar(value)} is not one of {choices(known)}.", hint)
 
     return read
+
+
+def timezone(value: Any) -> str:
+    """Read the IANA name of a timezone that this system knows."""
+    word = name(value)
+    try:
+        ZoneInfo(word)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        hint = suggestion(word, available_timezones(), "Write a name such as `UTC` or `Europe/Berlin`.")
+        raise complaint(f"there is no timezone {show(word)} on this system.", hint) from None
+    return str(word)
+
+
+def path(value: Any) -> str:
+    """Read the path of a file or folder."""
+    word = text(value)
+    if not word.isprintable():
+        raise complaint(f"{show(word)} has characters that cannot be seen.", "Remove them.")
+    return str(word)
+
+
+def store_name(value: Any) -> Any:
+    """Let the name of a store stand for the ledger's whole section; what else it is stays as it is."""
+    if isinstance(value, bool):
+        raise complaint(f"the ledger cannot be {show(value)}.", "Write `ledger: none` to keep no record.")
+    return {"store": value} if isinstance(value, str) else value
+
+
+def store(known: Iterable[str]) -> Callable[[Any], str]:
+    """Make a reader of a store's name, which may end with a colon, as in `memory:`."""
+    read = one_of(*known)
+    return lambda value: read(str(value)[:-1] if isinstance(value, str) and value.endswith(":") else value)
 
 
 def pattern(value: Any) -> str:
