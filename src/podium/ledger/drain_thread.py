@@ -15,7 +15,7 @@ from podium.errors import StoreError
 from podium.ledger.store import Store
 
 ELECTION_S = 0.25
-IDLE_S = 0.1
+IDLE_S = 0.25
 _FIRST_BACKOFF_S = 0.1
 _LONGEST_BACKOFF_S = 2.0
 _TIDY_EVERY_S = 10.0
@@ -128,7 +128,7 @@ class DrainThread:
                 if left <= 0 or self._thread is None or not self._drainer.elected:
                     return False
                 self._wake.set()
-                self._passed.wait(min(left, IDLE_S))
+                self._passed.wait(min(left, 0.05))
         return True
 
     def close(self, timeout_s: float) -> None:

@@ -33,9 +33,9 @@ _SWEEP_S = 30.0
 
 _PIECE = 512 * 1024
 """Bytes of a segment that are read at once."""
-_BATCH = 4000
+_BATCH = 8000
 """Records a transaction, about."""
-_SLICE = 64
+_SLICE = 100
 """Records that are decoded before other threads may run."""
 
 _LOG = logging.getLogger("podium.ledger")

@@ -1,7 +1,7 @@
 """Records as bytes: a segment's header, and frames that show by themselves whether they are whole.
 
     segment = "PODJ" version:u16 0:u16 | frame ...
-    frame   = 0xC5AB:u16 length:u32 crc32:u32 payload          (little-endian; the CRC is over length and payload)
+    frame   = 0xC5AB:u16 length:u32 crc32:u32 payload    (little-endian; the CRC of the payload begins with its length)
 
 Theory. A process can die, and a disk can fill, in the middle of a write; so the last frame of a segment may be torn. A frame
 counts only when its mark, its length and its CRC agree. What does not is skipped: reading goes on at the next place where
@@ -30,7 +30,7 @@ HEADER_SIZE = len(HEADER)
 _MARK = 0xC5AB
 _MARK_BYTES = struct.pack("<H", _MARK)
 _HEAD = struct.Struct("<HII")
-_LENGTH = struct.Struct("<I")
+_UNPACK = _HEAD.unpack_from
 HEAD_SIZE = _HEAD.size
 
 LONGEST_PAYLOAD = 256 * 2**20
@@ -59,7 +59,7 @@ def dump_frame(record: Record) -> bytes:
     except UnicodeEncodeError:
         payload = _ENCODE(_printable(msgspec.to_builtins(record)))
     size = len(payload)
-    return _HEAD.pack(_MARK, size, crc32(payload, crc32(_LENGTH.pack(size)))) + payload
+    return _HEAD.pack(_MARK, size, crc32(payload, size)) + payload
 
 
 def _printable(plain: object) -> object:
@@ -89,24 +89,23 @@ def read(data: bytes, start: int = 0, *, final: bool, most: int = 2**62) -> Read
     """
     records: list[Record] = []
     at, end, corrupt, torn = start, len(data), 0, 0
-    view = memoryview(data)
     while at < end and len(records) < most:
-        size = _frame_at(view, at, end)
-        if size > 0:
+        payload = _payload_at(data, at, end)
+        if isinstance(payload, bytes):
             try:
-                records.append(_DECODE(view[at + HEAD_SIZE : at + size]))
+                records.append(_DECODE(payload))
             except msgspec.DecodeError:
                 corrupt += 1
-            at += size
+            at += HEAD_SIZE + len(payload)
             continue
-        if size == _UNFINISHED and not final:
+        if payload is None and not final:
             break
-        found = _next_frame(data, view, at + 1, end)
+        found = _next_frame(data, at + 1, end)
         if found is not None:
             corrupt += 1
             at = found
         elif final:
-            if size == _UNFINISHED:
+            if payload is None:
                 torn = 1
             else:
                 corrupt += 1
@@ -127,32 +126,26 @@ def size_told(head: bytes) -> int:
 
 def resume(data: bytes) -> int | None:
     """Return where the next whole frame begins after the one at 0, which cannot be read; None: there is none yet."""
-    return _next_frame(data, memoryview(data), 1, len(data))
+    return _next_frame(data, 1, len(data))
 
 
-_UNFINISHED = -1
-_BROKEN = 0
-
-
-def _frame_at(view: memoryview, at: int, end: int) -> int:
-    """The size of the whole frame at this place, `_UNFINISHED`, or `_BROKEN`."""
+def _payload_at(data: bytes, at: int, end: int) -> bytes | bool | None:
+    """The payload of the whole frame at this place; None: it is unfinished; False: there is none."""
     if end - at < HEAD_SIZE:
-        begun = bytes(view[at : at + 2])
-        return _UNFINISHED if _MARK_BYTES.startswith(begun) else _BROKEN
-    mark, size, checksum = _HEAD.unpack_from(view, at)
+        return None if _MARK_BYTES.startswith(data[at : at + 2]) else False
+    mark, size, checksum = _UNPACK(data, at)
     if mark != _MARK or size > LONGEST_PAYLOAD:
-        return _BROKEN
+        return False
     stop = at + HEAD_SIZE + size
     if stop > end:
-        return _UNFINISHED
-    if crc32(view[at + HEAD_SIZE : stop], crc32(view[at + 2 : at + 6])) != checksum:
-        return _BROKEN
-    return HEAD_SIZE + int(size)
+        return None
+    payload = data[at + HEAD_SIZE : stop]
+    return payload if crc32(payload, size) == checksum else False
 
 
-def _next_frame(data: bytes, view: memoryview, at: int, end: int) -> int | None:
+def _next_frame(data: bytes, at: int, end: int) -> int | None:
     while (at := data.find(_MARK_BYTES, at)) >= 0:
-        if _frame_at(view, at, end) > 0:
+        if isinstance(_payload_at(data, at, end), bytes):
             return at
         at += 1
     return None

@@ -140,7 +140,8 @@ class PayloadFile:
             connection.execute("UPDATE kept SET bytes = ?", (kept,))
         with self._lock:
             if self._connection is not None:
-                self._connection.execute(f"PRAGMA incremental_vacuum({_PAGES})").fetchall()
+                # A script: a plain execute takes the first step alone, which is one page.
+                self._connection.executescript(f"PRAGMA incremental_vacuum({_PAGES})")
         return len(gone)
 
     def find(self, request_id: str) -> list[KeptPayload]:

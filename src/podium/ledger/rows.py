@@ -25,9 +25,9 @@ _dump_json = msgspec.json.Encoder().encode
 
 def microseconds(seconds: float) -> int:
     """Return an instant or a duration in whole microseconds, within what a store can order."""
-    if seconds != seconds:  # a NaN
-        return 0
-    return round(min(max(seconds, -1e9), 9e9) * 1e6)
+    if -1e9 < seconds < 9e9:
+        return round(seconds * 1e6)
+    return 0 if seconds != seconds else round(min(max(seconds, -1e9), 9e9) * 1e6)
 
 
 def tags_text(tags: tuple[str, ...]) -> str:

@@ -108,12 +108,14 @@ def added(rollup: Rollup, source: str, at: str, sums: tuple[str, ...]) -> str:
     names = ", ".join(("slot", *rollup.keys, *SUMS))
     values = ", ".join((f"{at} / {rollup.grain_us}", *keys, *sums))
     groups = ", ".join(str(number + 1) for number in range(len(keys) + 1))
+    given = {name for name, value in zip(SUMS, sums, strict=True) if value != "0"}
     updates = ", ".join(
-        [f"{name} = {name} + excluded.{name}" for name in COUNTS]
+        [f"{name} = {name} + excluded.{name}" for name in COUNTS if name in given]
         + [
             f"{kind}_hi = {kind}_hi + excluded.{kind}_hi + (({kind}_lo + excluded.{kind}_lo) >> {LOW}), "
             f"{kind}_lo = ({kind}_lo + excluded.{kind}_lo) & {LOW_MASK}"
             for kind in ("cost", "unknown")
+            if f"{kind}_hi" in given
         ]
     )
     return (

@@ -16,6 +16,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -217,7 +218,7 @@ def _insert(
     if whole:
         many = f"INSERT OR IGNORE INTO {table} VALUES {', '.join([row] * _TOGETHER)}"
         for at in range(0, whole, _TOGETHER):
-            connection.execute(many, [value for each in records[at : at + _TOGETHER] for value in row_of(each)])
+            connection.execute(many, list(chain.from_iterable(map(row_of, records[at : at + _TOGETHER]))))
     connection.executemany(f"INSERT OR IGNORE INTO {table} VALUES {row}", map(row_of, records[whole:]))
 
 

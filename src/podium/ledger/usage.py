@@ -149,7 +149,7 @@ def _grouping(name: str, param: str) -> Grouping:
     for known in GROUPINGS:
         if known == name:
             return known
-    near = get_close_matches(name, GROUPINGS, 1)
+    near = get_close_matches(name, GROUPINGS, 1, 0.7)
     meant = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(GROUPINGS)}."
     raise RequestError(f"Usage is not kept by {name!r}.", param=param, hint=meant)
 

@@ -1,0 +1,91 @@
+"""Records for the ledger's tests: requests with attempts, made from a number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from podium.ledger import Ended, Settled, Started
+from podium.ledger.drainer import LOCK_NAME, Drainer
+from podium.ledger.ledger import JOURNAL_FOLDER
+from podium.ledger.records import Record
+from podium.ledger.sqlite import SqliteStore
+from podium.types import Usage
+
+NOON = 1_772_366_400.0
+"""2026-03-01T12:00:00Z."""
+
+
+def started(number: int = 0, *, attempt: int = 1, at: float | None = None, **facts: object) -> Started:
+    requested_at = NOON + number if at is None else at
+    made = {
+        "request_id": f"request-{number}",
+        "attempt": attempt,
+        "requested_at": requested_at,
+        "started_at": requested_at + 0.001 * attempt,
+        "provider": "openai",
+        "model": "gpt-4o",
+        "user_id": "jane",
+        "team": "blue",
+        "tier": "fast",
+        "reserved_pico": 9_000_000,
+        **facts,
+    }
+    return Started(**made)  # type: ignore[arg-type]
+
+
+def settled(of: Started, **facts: object) -> Settled:
+    made = {
+        "outcome": "won",
+        "duration_s": 0.5,
+        "usage": Usage(input=100, output=20, cache_read=7, reasoning=3),
+        "cost_pico": 5_000_000,
+        "price_version": "2026-02",
+        "price_source": "bundled",
+        **facts,
+    }
+    return Settled(started=of, **made)  # type: ignore[arg-type]
+
+
+def ended(of: Started, **facts: object) -> Ended:
+    made = {
+        "outcome": "ok",
+        "duration_s": 0.6,
+        "winner": of.attempt,
+        "attempts": of.attempt,
+        "tier": of.tier,
+        "experiment": of.experiment,
+        "user_id": of.user_id,
+        "team": of.team,
+        "tags": of.tags,
+        "provider": of.provider,
+        "model": of.model,
+        "rollout": of.rollout,
+        "arm": of.arm,
+        **facts,
+    }
+    return Ended(request_id=of.request_id, requested_at=of.requested_at, **made)  # type: ignore[arg-type]
+
+
+def request(number: int = 0, **facts: object) -> tuple[Started, Settled, Ended]:
+    """A whole request with one attempt."""
+    first = started(number, **facts)
+    return first, settled(first), ended(first)
+
+
+def requests(count: int) -> Iterator[Record]:
+    for number in range(count):
+        yield from request(number)
+
+
+def drainer_of(folder: Path) -> tuple[Drainer, SqliteStore]:
+    """A drainer and its store over a data folder, to be driven by hand."""
+    store = SqliteStore(folder, fsync="never")
+    drainer = Drainer(folder / JOURNAL_FOLDER, folder / LOCK_NAME, store)
+    assert drainer.elect()
+    return drainer, store
+
+
+def drain_all(drainer: Drainer) -> None:
+    while drainer.drain():
+        continue

@@ -1,0 +1,217 @@
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from ledger.made import ended, request, requests, settled, started
+from podium.errors import StoreError
+from podium.ledger import frames, segments
+from podium.ledger.journal import Journal
+from podium.ledger.records import Record
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted((folder / "journal").iterdir())
+
+
+def read_all(folder: Path) -> list[Record]:
+    found: list[Record] = []
+    for path in files(folder):
+        data = path.read_bytes()
+        assert frames.version_of(data) == frames.VERSION
+        reading = frames.read(data, frames.HEADER_SIZE, final=True)
+        assert (reading.corrupt, reading.torn) == (0, 0)
+        found += reading.records
+    return found
+
+
+def test_an_appended_record_is_in_the_kernel_when_the_call_returns(folder: Path) -> None:
+    journal = Journal(folder / "journal")
+    for number, record in enumerate(request(), 1):
+        assert journal.append(record)
+        assert len(read_all(folder)) == number
+    journal.close()
+
+
+def test_a_journal_without_records_leaves_no_file(folder: Path) -> None:
+    Journal(folder / "journal").close()
+    assert files(folder) == []
+
+
+def test_a_segment_is_sealed_at_its_size_and_the_next_is_locked_before_it_is_let_go(folder: Path) -> None:
+    journal = Journal(folder / "journal", segment_bytes=2000)
+    for record in requests(40):
+        journal.append(record)
+        # At any time the newest is locked: that is what says that the writer lives.
+        newest = os.open(files(folder)[-1], os.O_RDONLY)
+        assert segments.is_locked(newest)
+        os.close(newest)
+    assert len(files(folder)) > 3
+    assert all(path.stat().st_size < 2500 for path in files(folder))
+    assert read_all(folder) == list(requests(40))
+    journal.close()
+    last = os.open(files(folder)[-1], os.O_RDONLY)
+    assert not segments.is_locked(last)
+    os.close(last)
+
+
+def test_records_of_many_threads_are_all_there_and_whole(folder: Path) -> None:
+    journal = Journal(folder / "journal", segment_bytes=20_000)
+
+    def work(first: int) -> None:
+        for number in range(first, first + 100):
+            for record in request(number):
+                journal.append(record)
+
+    threads = [threading.Thread(target=work, args=(1000 * number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    journal.close()
+    expected = [record for number in range(8) for each in range(100) for record in request(1000 * number + each)]
+    assert sorted(map(repr, read_all(folder))) == sorted(map(repr, expected))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_writes_a_segment_of_its_own_and_lets_its_parents_go(folder: Path) -> None:
+    journal = Journal(folder / "journal")
+    journal.append(started(1))
+    goes, gone = os.pipe()
+    child = os.fork()
+    if not child:
+        journal.append(started(2))
+        os.read(goes, 1)
+        os._exit(0)
+    os.close(goes)
+    while len(files(folder)) < 2:
+        assert os.waitpid(child, os.WNOHANG) == (0, 0)
+    journal.close()
+    ours, theirs = sorted(files(folder), key=lambda path: not path.name.startswith(f"{os.getpid()}-"))
+    descriptors = [os.open(path, os.O_RDONLY) for path in (ours, theirs)]
+    assert [segments.is_locked(each) for each in descriptors] == [False, True]
+    os.write(gone, b".")
+    os.waitpid(child, 0)
+    assert not segments.is_locked(descriptors[1])
+    for descriptor in (*descriptors, gone):
+        os.close(descriptor)
+    assert [each.request_id for each in read_all(folder) if hasattr(each, "request_id")] == ["request-1", "request-2"]
+
+
+def test_a_group_is_synced_without_the_caller(folder: Path) -> None:
+    journal = Journal(folder / "journal", fsync="group")
+    journal.append(started())
+    for _ in range(100):
+        if journal.fsyncs:
+            break
+        threading.Event().wait(0.05)
+    journal.close()
+    assert journal.fsyncs >= 1
+
+
+def test_never_is_never(folder: Path) -> None:
+    journal = Journal(folder / "journal", fsync="never")
+    journal.append(started())
+    threading.Event().wait(0.25)
+    journal.close()
+    assert journal.fsyncs == 0
+
+
+def gone(folder: Path) -> None:
+    (folder / "journal").rename(folder / "away")
+
+
+def back(folder: Path) -> None:
+    (folder / "away").rename(folder / "journal")
+
+
+def test_what_the_disk_does_not_take_waits_and_is_written_in_order_when_it_does(folder: Path) -> None:
+    journal = Journal(folder / "journal")
+    gone(folder)
+    records = list(requests(5))
+    assert [journal.append(each) for each in records] == [False] * 15
+    assert (journal.deferred, journal.waiting, journal.lost) == (15, 15, 0)
+    assert journal.problem == "No such file or directory"
+    back(folder)
+    journal.append(started(99))
+    assert journal.waiting == 0
+    assert journal.problem is None
+    journal.close()
+    assert read_all(folder) == [*records, started(99)]
+
+
+def test_what_waits_is_written_even_if_nothing_follows(folder: Path) -> None:
+    journal = Journal(folder / "journal")
+    gone(folder)
+    journal.append(started())
+    back(folder)
+    for _ in range(100):
+        if not journal.waiting:
+            break
+        threading.Event().wait(0.05)
+    journal.close()
+    assert read_all(folder) == [started()]
+
+
+def test_what_has_no_room_in_memory_is_counted_as_lost(folder: Path) -> None:
+    journal = Journal(folder / "journal", deferred_bytes=1000)
+    gone(folder)
+    for record in requests(10):
+        journal.append(record)
+    assert journal.lost == 30 - journal.deferred
+    assert 0 < journal.deferred < 30
+    back(folder)
+    journal.close()
+    assert len(read_all(folder)) == journal.deferred
+
+
+def test_refuse_refuses_an_attempt_before_it_is_sent_and_keeps_what_belongs_to_those_that_were(folder: Path) -> None:
+    journal = Journal(folder / "journal", on_full="refuse")
+    gone(folder)
+    with pytest.raises(StoreError, match="openai/gpt-4o was not asked.*No such file") as caught:
+        journal.append(started())
+    assert caught.value.code == "ledger_full"
+    assert journal.refused == 1
+    assert not journal.append(settled(started()))
+    assert not journal.append(ended(started()))
+    back(folder)
+    journal.close()
+    assert read_all(folder) == [settled(started()), ended(started())]
+
+
+@pytest.mark.parametrize("on_full", ["continue", "refuse"])
+def test_a_journal_that_has_its_size_is_full(folder: Path, on_full: str) -> None:
+    journal = Journal(folder / "journal", on_full=on_full, most_bytes=500)  # type: ignore[arg-type]
+    for record in requests(2):
+        journal.append(record)
+    for _ in range(100):
+        if journal.problem:
+            break
+        threading.Event().wait(0.05)
+    if on_full == "refuse":
+        with pytest.raises(StoreError, match="500 bytes"):
+            journal.append(started(5))
+    else:
+        assert not journal.append(started(5))
+        assert journal.waiting == 1
+    journal.close()
+
+
+def test_after_the_end_a_record_is_counted_as_lost(folder: Path) -> None:
+    journal = Journal(folder / "journal")
+    journal.append(started())
+    journal.close()
+    journal.close()
+    assert not journal.append(settled(started()))
+    assert journal.lost == 1
+
+
+def test_a_nameless_segment_of_a_dead_maker_is_swept_away_after_a_while(folder: Path) -> None:
+    left = folder / "journal" / "1-2-3.00000001.journal.new"
+    left.write_bytes(b"")
+    made_at = left.stat().st_mtime
+    segments.sweep(folder / "journal", made_at + 1)
+    assert left.exists()
+    segments.sweep(folder / "journal", made_at + 3600)
+    assert not left.exists()
