@@ -8,6 +8,7 @@ Rules.
 - A target whose provider cannot be asked is skipped with that reason; only a plan with no target left is an error.
 - The whole request's timeout is the experiment's, else the user's default, else the tier's. The cost limit is the
   experiment's or the tier's.
+- Whether a provider can be asked depends on whose the plan is, where that user has keys of their own (`keys`).
 - A plan belongs to the user of a `user:` spec, else to the user who asks, known to the snapshot or not.
 - Equal questions to one snapshot give equal plans: nothing depends on the time, on chance or on earlier requests.
 - A resolver forgets: it keeps two generations of `PLANS_KEPT` plans, and users whom the snapshot does not know share theirs.
@@ -17,8 +18,8 @@ from __future__ import annotations
 
 from podium.errors import AllTargetsFailed
 from podium.routing.goal import Ask, Goal, Goals, Trail
-from podium.routing.names import why_unusable
-from podium.routing.snapshot import ModelEntry, Plan, Snapshot, Strategy
+from podium.routing.keys import own_key, whose_key, why_skip
+from podium.routing.snapshot import ModelEntry, Plan, Snapshot, Strategy, User
 from podium.routing.spec import parse, quote
 from podium.types import Considered, Reasons, Target
 
@@ -55,7 +56,6 @@ class Resolver:
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self._goals = Goals(snapshot)
-        self._unusable = {name: why for name, provider in snapshot.providers.items() if (why := why_unusable(provider))}
         self._plans: dict[Ask, Plan] = {}
         self._older_plans: dict[Ask, Plan] = {}
 
@@ -92,20 +92,22 @@ class Resolver:
 
     def _plan(self, ask: Ask, goal: Goal, trail: Trail) -> Plan:
         """Keep the targets that can be asked, settle the limits, and write down both."""
+        user_id = goal.user_id or ask.user_id
+        user = self.snapshot.users.get(user_id) if user_id is not None else None
         targets: list[Target] = []
         skipped: list[Considered] = []
         for target in goal.targets:
-            why = self._why_skip(target)
+            why = self._why_skip(target, user)
             if why is None:
                 targets.append(target)
             else:
                 skipped.append(Considered(name=str(target), why=why))
         if not targets:
-            raise self._no_target_left(ask, goal, trail, tuple(skipped))
-        strategy = self._escalating_to_usable(goal.strategy, skipped)
-        user_id = goal.user_id or ask.user_id
-        timeout_s = self._timeout(goal, user_id, trail)
+            raise self._no_target_left(ask, goal, user, trail, tuple(skipped))
+        strategy = self._escalating_to_usable(goal.strategy, user, skipped)
+        timeout_s = self._timeout(goal, user, trail)
         self._note_targets(strategy, targets, trail)
+        self._note_keys(strategy, targets, user, trail)
         reasons = Reasons(
             spec=ask.spec,
             rule=trail.rule,
@@ -126,26 +128,26 @@ class Resolver:
             user_id=user_id,
         )
 
-    def _why_skip(self, target: Target) -> str | None:
-        if target.provider not in self.snapshot.providers:
+    def _why_skip(self, target: Target, user: User | None) -> str | None:
+        provider = self.snapshot.providers.get(target.provider)
+        if provider is None:
             return f"there is no provider {quote(target.provider)}"
-        return self._unusable.get(target.provider)
+        return why_skip(provider, user)
 
-    def _escalating_to_usable(self, strategy: Strategy, skipped: list[Considered]) -> Strategy:
+    def _escalating_to_usable(self, strategy: Strategy, user: User | None, skipped: list[Considered]) -> Strategy:
         """The strategy without an escalation to what cannot be asked: the plurality answers then, as without `escalate_to`."""
-        if strategy.escalate_to is None or (why := self._why_skip(strategy.escalate_to)) is None:
+        if strategy.escalate_to is None or (why := self._why_skip(strategy.escalate_to, user)) is None:
             return strategy
         skipped.append(Considered(name=str(strategy.escalate_to), why=f"{why} (it was the model to escalate to)"))
         on_disagree = None if strategy.on_disagree == "escalate" else strategy.on_disagree
         return strategy.replace(escalate_to=None, on_disagree=on_disagree)
 
-    def _timeout(self, goal: Goal, user_id: str | None, trail: Trail) -> float | None:
-        user = self.snapshot.users.get(user_id) if user_id is not None else None
+    def _timeout(self, goal: Goal, user: User | None, trail: Trail) -> float | None:
         if goal.timeout_s is not None and (goal.experiment is not None or user is None or user.timeout_s is None):
             trail.step(f"The whole request may take {goal.timeout_s:g} s, as {goal.title} says.")
             return goal.timeout_s
         if user is not None and user.timeout_s is not None:
-            trail.step(f"The whole request may take {user.timeout_s:g} s, as the defaults of user {quote(user_id or '')} say.")
+            trail.step(f"The whole request may take {user.timeout_s:g} s, as the defaults of user {quote(user.id)} say.")
             return user.timeout_s
         return None
 
@@ -157,34 +159,46 @@ class Resolver:
             if entry.upstream != target.model:
                 trail.step(f"Provider {quote(target.provider)} is sent {quote(entry.upstream)} for {quote(target.model)}.")
 
-    def _no_target_left(self, ask: Ask, goal: Goal, trail: Trail, skipped: tuple[Considered, ...]) -> AllTargetsFailed:
+    def _note_keys(self, strategy: Strategy, targets: list[Target], user: User | None, trail: Trail) -> None:
+        if user is None:
+            return
+        asked = [*targets, *([strategy.escalate_to] if strategy.escalate_to is not None else [])]
+        for name in dict.fromkeys(target.provider for target in asked):
+            if sentence := whose_key(self.snapshot.providers[name], user):
+                trail.step(sentence)
+
+    def _no_target_left(
+        self, ask: Ask, goal: Goal, user: User | None, trail: Trail, skipped: tuple[Considered, ...]
+    ) -> AllTargetsFailed:
         asked = "No spec was given" if ask.spec is None else f"The spec {quote(ask.spec)} was asked for"
         way = "".join(f" {step}" for step in trail.steps)
         if not skipped:
             return AllTargetsFailed(f"{asked}, but {goal.title} has no models.{way}", hint="Give it models in the config.")
-        remedies = list(dict.fromkeys(self._remedy(target.provider) for target in goal.targets))
+        remedies = list(dict.fromkeys(self._remedy(target.provider, user) for target in goal.targets))
         if goal.tier is None and goal.experiment is None:
             happened = f"{goal.title} cannot be asked: {skipped[0].why}"
-            remedies += [f"write {quote(name)}" for name in self._elsewhere(goal.targets[0].model, trail)]
+            remedies += [f"write {quote(name)}" for name in self._elsewhere(goal.targets[0].model, user, trail)]
         else:
             each = "; ".join(f"{quote(one.name)} ({one.why})" for one in skipped)
             happened = f"no target of {goal.title} can be asked: {each}"
         hint = f"{' or '.join(remedies)}."
         return AllTargetsFailed(f"{asked}, but {happened}.{way}", skipped=skipped, hint=hint[0].upper() + hint[1:])
 
-    def _elsewhere(self, model: str, trail: Trail) -> list[str]:
+    def _elsewhere(self, model: str, user: User | None, trail: Trail) -> list[str]:
         """The same model at providers that can be asked, among what was considered."""
         considered = {each.name for each in trail.considered}
-        usable = (f"{name}/{model}" for name in self.snapshot.providers if name not in self._unusable)
+        usable = (f"{name}/{model}" for name, provider in self.snapshot.providers.items() if why_skip(provider, user) is None)
         return [name for name in usable if name in considered]
 
-    def _remedy(self, name: str) -> str:
+    def _remedy(self, name: str, user: User | None) -> str:
         """What to do so that a provider can be asked."""
         provider = self.snapshot.providers.get(name)
         if provider is None:
             return f"add provider {quote(name)} to the config"
         if not provider.enabled:
             return f"enable provider {quote(name)} (`enabled: true`)"
+        if user is not None and user.mode == "byok" and own_key(provider, user) is None:
+            return f"set {quote(f'keys.{name}')} in the config of user {quote(user.id)}"
         if provider.api_key is None and provider.auth != "none":
             return f"set {provider.key_variable or 'an `api_key`'} for provider {quote(name)}"
         return f"repair provider {quote(name)}"
