@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -26,7 +27,7 @@ import msgspec
 from podium.observe.cell import Cell, Label
 from podium.observe.record import AttemptRecord, Observation
 from podium.observe.report import Report
-from podium.observe.state import RING, SLICE_S, Series, Slice, State, make_report, slot_at
+from podium.observe.state import RING, SLICE_S, Slice, State, as_series, make_report, slot_at
 
 OTHER = "(other)"
 """The name under which labels beyond the limit are counted."""
@@ -62,9 +63,12 @@ class Metrics:
         self.on_change: Callable[[], None] | None = None
         """Called at the first record after each `state()`, in the recorder's thread: it must be cheap."""
         self.reset()
+        # A process that is forked off begins at zero, so that no count is in two processes, and with locks that nobody holds.
+        this = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _reset(this()))
 
     def reset(self) -> None:
-        """Forget everything. A process that was forked off calls it, so that no count is in two processes."""
+        """Forget everything, and begin again."""
         self._recording = threading.Lock()
         self._reading = threading.RLock()
         self.started_at = self._clock()
@@ -152,8 +156,8 @@ class Metrics:
             kinds=kinds,
             throttled={target: now + seconds for target, seconds in self._throttled().items()},
             observer_failures=dict(self._failures()),
-            base=_series(self._base),
-            slices=[Slice(slot, _series(cells)) for slot, cells in sorted(self._ring.items())],
+            base=as_series(self._base),
+            slices=[Slice(slot, as_series(cells)) for slot, cells in sorted(self._ring.items())],
         )
 
     def snapshot(self) -> Report:
@@ -171,6 +175,11 @@ class Metrics:
         return msgspec.json.decode(self.encode_state(), type=State)
 
 
+def _reset(metrics: Metrics | None) -> None:
+    if metrics is not None:
+        metrics.reset()
+
+
 def _merge(cells: dict[Label, Cell], more: dict[Label, Cell]) -> None:
     for label, cell in more.items():
         known = cells.get(label)
@@ -178,7 +187,3 @@ def _merge(cells: dict[Label, Cell], more: dict[Label, Cell]) -> None:
             cells[label] = cell  # its slice is sealed and given up, so it may be taken as it is
         else:
             known.merge(cell)
-
-
-def _series(cells: Mapping[Label, Cell]) -> list[Series]:
-    return [Series(label, cell) for label, cell in cells.items()]

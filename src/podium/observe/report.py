@@ -104,6 +104,7 @@ class Report(Value, frozen=True, kw_only=True):
     observer_failures: dict[str, int]
     """How often an observer failed, by its name; no request failed for it."""
     processes: int = 1
+    """Processes that were counted and live."""
 
 
 def make_window(

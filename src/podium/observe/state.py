@@ -9,7 +9,7 @@ Rules. States of another `version` are not read. `make_report` and `everything` 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -115,8 +115,39 @@ def failures_of(states: Iterable[State]) -> dict[str, int]:
     return dict(sorted(failures.items()))
 
 
-def make_report(states: Sequence[State], *, now: float | None = None) -> Report:
-    """Add up the states of any number of processes into a report. `now` is the time since the epoch; None: the present."""
+def combine(states: Sequence[State], now: float) -> State:
+    """Add up states into one, what is no longer recent in its base."""
+    oldest = slot_at(now) - RING
+    base: dict[Label, Cell] = {}
+    ring: dict[int, dict[Label, Cell]] = {}
+    for state in states:
+        _add(base, state.base)
+        for piece in state.slices:
+            _add(ring.setdefault(piece.slot, {}) if piece.slot > oldest else base, piece.series)
+    return State(
+        pid=0,
+        started_at=min((state.started_at for state in states), default=now),
+        written_at=max((state.written_at for state in states), default=now),
+        track_performance=any(state.track_performance for state in states),
+        track_cost=any(state.track_cost for state in states),
+        kinds=kinds_of(states),
+        throttled={target: now + seconds for target, seconds in throttled_of(states, now).items()},
+        observer_failures=failures_of(states),
+        base=as_series(base),
+        slices=[Slice(slot, as_series(cells)) for slot, cells in sorted(ring.items())],
+    )
+
+
+def as_series(cells: Mapping[Label, Cell]) -> list[Series]:
+    """Return cells by label as plain data, without copying them."""
+    return [Series(label, cell) for label, cell in cells.items()]
+
+
+def make_report(states: Sequence[State], *, now: float | None = None, processes: int | None = None) -> Report:
+    """Add up the states of any number of processes into a report.
+
+    `now` is the time since the epoch, None the present; `processes` says how many live, None: all of them.
+    """
     at = time.time() if now is None else now
     started_at = min((state.started_at for state in states), default=at)
     performance = any(state.track_performance for state in states)
@@ -132,5 +163,5 @@ def make_report(states: Sequence[State], *, now: float | None = None) -> Report:
         ),
         throttled=throttled_of(states, at),
         observer_failures=failures_of(states),
-        processes=len(states),
+        processes=len(states) if processes is None else processes,
     )
