@@ -245,8 +245,8 @@ CONTEXTS: list[dict[str, str]] = [
 EXPLAINED = {
     "nothing said": "genai-prices has no rate for the model and makes that 0; here that is None, unless its name says free",
     "no rate": "the model has no rate for some tokens of the usage (output of an embedding model): 0 there, None here",
-    "cached audio": "genai-prices wants to know how many cached tokens were audio and fails where both are counted; `Usage` has "
-    "no such count, and what was read from a cache is charged at the cache's rate",
+    "cached audio": "genai-prices wants to know how many cached tokens were audio and fails where both are counted; `Usage` "
+    "has no such count, and what was read from a cache is charged at the cache's rate",
     "own spelling": "the model's own id is not among the spellings that it lists, so that genai-prices finds another or none",
 }
 

@@ -282,11 +282,15 @@ class Price:
             raise ValueError("This price depends on the time: say `at`, in seconds since the epoch.")
         return self._clock()
 
+    def period(self, at: float | None = None) -> int:
+        """Return the number, from 0, of the period that holds at a time (default: now). Errors as for `cost`."""
+        if len(self._spans) == 1:
+            return 0
+        now = self._now(at)
+        return next((i for i in range(len(self._spans) - 1, -1, -1) if self._spans[i].active(now)), 0)
+
     def _active(self, at: float | None, context: Context | None) -> tuple[_Step, ...]:
-        number = 0
-        if len(self._spans) > 1:
-            now = self._now(at)
-            number = next((i for i in range(len(self._spans) - 1, -1, -1) if self._spans[i].active(now)), 0)
+        number = self.period(at)
         variants: tuple[int, ...] = ()
         if context and self._variants:
             fitting = [i for i, variant in enumerate(self._variants) if variant.fits(context)]

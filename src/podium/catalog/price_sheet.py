@@ -7,8 +7,8 @@ rows a program of any language can use: `models["openai/gpt-4o"].inputPerMillion
 
 Rules.
 - A number is a JSON number and an exact `Decimal`; it never passes through a float.
-- The rates at the top of a row are those of its first period. `periods`, where there are any, say everything: the last period
-  that is active counts, else the first, which has no condition.
+- `periods`, where there are any, say everything: the last period that is active counts, else the first, which has no condition.
+  The rates at the top of such a row are for simple readers: those of the day, apart from daily periods.
 - A tier's rates hold for all tokens of a request whose input, caches included, is *above* the tier's threshold; a rate that a
   tier does not name stays as it was below.
 - `refusal` says why a row cannot be true: a lie is refused by row, and the other rows stand.
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -156,7 +157,18 @@ class Row(Rates, frozen=True, kw_only=True):
 
     def terms(self) -> Row:
         """What is charged, without where it is from: rows with equal terms cost the same."""
-        return msgspec.structs.replace(self, match=None, updated_at=None, source="", other={})
+        bare: dict[str, Any] = {"match": None, "updated_at": None, "source": "", "other": {}}
+        if self.periods:
+            bare |= dict.fromkeys(RATE_NAMES) | {"tiers": ()}
+        return msgspec.structs.replace(self, **bare)
+
+    def on(self, day: str) -> Row:
+        """The row with the rates of a day (`2026-11-23`) at its top."""
+        if not self.periods:
+            return self
+        lasting = [span for span in self.periods if span.daily is None and (span.since is None or span.since <= day)]
+        span = lasting[-1] if lasting else self.periods[0]
+        return msgspec.structs.replace(self, **{name: getattr(span, name) for name in RATE_NAMES}, tiers=span.tiers)
 
 
 class Heading(Document, frozen=True, kw_only=True):
@@ -249,6 +261,10 @@ def refusal(name: str, row: Row) -> str | None:
     for span in (*row.periods, *row.variants):
         if wrong_time := _wrong_time(span):
             return wrong_time
+    for variant in row.variants:
+        for tier in variant.tiers:
+            if alone := tier.rates().keys() - variant.rates().keys():
+                return f"a variant says {min(alone)} in a tier only, and so not what holds below it"
     if row.periods and (row.periods[0].since is not None or row.periods[0].daily is not None):
         return "its first period has a condition: no price holds before it"
     if not said and not row.free:
@@ -283,12 +299,18 @@ def _short(rate: Decimal) -> str:
     return written if len(written) <= 24 else f"{written[:20]}…"
 
 
-_DAY = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
+def _is_day(written: str) -> bool:
+    try:
+        return date.fromisoformat(written).isoformat() == written
+    except ValueError:
+        return False
+
+
 _TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?")
 
 
 def _wrong_time(span: Period) -> str | None:
-    if span.since is not None and not _DAY.fullmatch(span.since):
+    if span.since is not None and not _is_day(span.since):
         return f"a period begins on {span.since!r}, which is no day"
     if span.daily is not None:
         for each in span.daily:
@@ -302,7 +324,7 @@ def is_free(row: Row) -> bool:
     return all(rate == 0 for rates in every_rates(row) for rate in rates.rates().values())
 
 
-_FREE_NAME = re.compile(r"(^|[^a-z])free([^a-z]|$)")
+_FREE_NAME = re.compile(r"[:/-]free([:-]|$)")
 
 
 def free_by_mistake(name: str, row: Row) -> bool:

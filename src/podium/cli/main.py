@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 import podium
-from podium.cli import check, console, demo, explain, init, providers, run, sim
+from podium.cli import check, console, demo, explain, init, prices, providers, run, sim, usage
 from podium.cli.options import ConfigOption
 from podium.errors import PodiumError
 
@@ -81,6 +81,8 @@ app.command("providers")(providers.providers)
 app.command("init")(init.init)
 app.command("sim")(sim.sim)
 app.command("demo")(demo.demo)
+app.add_typer(prices.app, name="prices")
+app.add_typer(usage.app, name="usage")
 
 
 def main() -> None:

@@ -48,8 +48,10 @@ class BundledLayer:
 
     def rows(self, kind: str) -> Mapping[str, Row]:
         """Return the rows of a provider kind by the model's part of their names."""
-        if (rows := self._rows.get(kind)) is None:
-            with self._lock:
+        if (rows := self._rows.get(kind)) is not None:
+            return rows
+        with self._lock:
+            if (rows := self._rows.get(kind)) is None:
                 provider = self._load().get(kind)
                 read = {} if provider is None else read_genai([_plain(provider)], bundled_source(), None, curated=True).rows
                 rows = self._rows[kind] = {name.partition("/")[2]: row for name, row in read.items()}

@@ -98,7 +98,7 @@ async def fetch_prices(
     async with open_session() as session:
         readings = await asyncio.gather(*(_ask(source, session, updated_at, patience_s, largest) for source in sources))
     before, note = await asyncio.to_thread(_last_good, out)
-    merged, answers, fallbacks = merge(dict(zip(sources, readings, strict=True)), before or {})
+    merged, answers, fallbacks = merge(dict(zip(sources, readings, strict=True)), before or {}, updated_at[:10])
     if all(answer.error is not None for answer in answers):
         reasons = "; ".join(f"{answer.source}: {answer.error}" for answer in answers)
         raise StoreError(
@@ -139,11 +139,12 @@ async def _ask(source: Source, session: Any, updated_at: str, patience_s: float,
 
 
 def merge(
-    readings: Mapping[Source, Reading | str], before: Mapping[str, Row]
+    readings: Mapping[Source, Reading | str], before: Mapping[str, Row], day: str
 ) -> tuple[dict[str, Row], list[Answered], dict[str, tuple[str, ...]]]:
     """Merge what sources said (or why they could not), the first with the highest precedence, over the rows of the last file.
 
-    Returns the rows in the order in which their spellings are tried, what each source gave, and who resells whose models.
+    `day` (`2026-11-23`) decides which dated rates stand at the top of a row. Returns the rows in the order in which their
+    spellings are tried, what each source gave, and who resells whose models.
     """
     merged: dict[str, Row] = {}
     answers: list[Answered] = []
@@ -169,7 +170,7 @@ def merge(
     # Spellings are tried in the order of the file. That of genai-prices is thought out; only names that it lacks come before.
     known = [name for rank in (2, 3, 1) for name in names.get(rank, ())]
     order = [*(name for name in names.get(0, ()) if name not in set(known)), *known]
-    ordered = {name: merged[name] for name in order}
+    ordered = {name: merged[name].on(day) for name in order}
     return ordered, [answer.replace(rows=counts.get(answer.source, 0)) for answer in reversed(answers)], fallbacks
 
 

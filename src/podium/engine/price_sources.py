@@ -51,15 +51,17 @@ class Source(NamedTuple):
         return self.address is not None and self.address.lower().startswith(("http://", "https://"))
 
 
-def find_sources(named: tuple[str, ...] = (), addresses: dict[str, str] | None = None) -> tuple[Source, ...]:
+def find_sources(
+    named: tuple[str, ...] = (), addresses: dict[str, str] | None = None, *, only: bool = False
+) -> tuple[Source, ...]:
     """Return the sources to ask, the highest precedence first.
 
     `named` are names out of `BUILT_IN`, URLs and paths. The user's own come first, in the order given; then the built-in ones
-    that are named, or all where none is. `addresses` stand in for the built-in URLs.
+    that are named, or all where none is (`only`: none). `addresses` stand in for the built-in URLs.
     """
     where = {"openrouter": OPENROUTER_URL, "genai-prices": GENAI_URL} | (addresses or {})
     own = [Source(_shown(name), name, 0) for name in dict.fromkeys(named) if name not in BUILT_IN]
-    chosen = [name for name in BUILT_IN if name in named] or list(BUILT_IN)
+    chosen = [name for name in BUILT_IN if name in named] or ([] if only else list(BUILT_IN))
     built_in = [
         Source(bundled_source() if name == "bundled" else name, where.get(name), BUILT_IN.index(name) + 1) for name in chosen
     ]

@@ -19,9 +19,10 @@ from typing import Any
 from podium.catalog.price_import import load_override
 from podium.catalog.price_names import kind_of, split
 from podium.catalog.price_sheet import Heading, NotPrices, Row, load_heading, load_row, refusal
-from podium.catalog.pricing import PriceBook
+from podium.catalog.pricing import Found, PriceBook
 from podium.engine.price_bundle import BundledLayer
 from podium.errors import ConfigError
+from podium.routing.snapshot import Provider
 
 FILE_NAME = "pricing-cache.json"
 
@@ -42,10 +43,11 @@ class FileLayer:
 
     def rows(self, kind: str) -> Mapping[str, Row]:
         """Return the rows of a provider kind by the model's part of their names."""
-        if (rows := self._rows.get(kind)) is None:
-            with self._lock:
-                rows = dict(self._read(kind))
-                self._rows[kind] = rows
+        if (rows := self._rows.get(kind)) is not None:
+            return rows
+        with self._lock:
+            if (rows := self._rows.get(kind)) is None:
+                rows = self._rows[kind] = dict(self._read(kind))
         return rows
 
     def _read(self, kind: str) -> Iterator[tuple[str, Row]]:
@@ -109,6 +111,17 @@ def load_prices(
     book = PriceBook(layers, overrides=rows, priced_as=priced_as, clock=clock)
     book.problems = problems
     return book
+
+
+def find_target(book: PriceBook, provider: Provider, model: str) -> Found | None:
+    """Find the price of a provider's public model name: its upstream name and `priced_as` are looked up in the provider."""
+    entry = provider.models.get(model)
+    return book.find(
+        provider.kind,
+        model if entry is None else entry.upstream,
+        priced_as=None if entry is None else entry.priced_as,
+        names=(f"{provider.name}/{model}",),
+    )
 
 
 def _open(path: Path, problems: list[str]) -> FileLayer | None:
