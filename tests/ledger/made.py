@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from podium.ledger import Ended, Settled, Started
+from podium.ledger import Ended, Ledger, Settled, Started, UsageRow
 from podium.ledger.drainer import LOCK_NAME, Drainer
 from podium.ledger.ledger import JOURNAL_FOLDER
 from podium.ledger.records import Record
@@ -16,9 +18,9 @@ NOON = 1_772_366_400.0
 """2026-03-01T12:00:00Z."""
 
 
-def started(number: int = 0, *, attempt: int = 1, at: float | None = None, **facts: object) -> Started:
+def started(number: int = 0, *, attempt: int = 1, at: float | None = None, **facts: Any) -> Started:
     requested_at = NOON + number if at is None else at
-    made = {
+    made: dict[str, Any] = {
         "request_id": f"request-{number}",
         "attempt": attempt,
         "requested_at": requested_at,
@@ -31,11 +33,11 @@ def started(number: int = 0, *, attempt: int = 1, at: float | None = None, **fac
         "reserved_pico": 9_000_000,
         **facts,
     }
-    return Started(**made)  # type: ignore[arg-type]
+    return Started(**made)
 
 
-def settled(of: Started, **facts: object) -> Settled:
-    made = {
+def settled(of: Started, **facts: Any) -> Settled:
+    made: dict[str, Any] = {
         "outcome": "won",
         "duration_s": 0.5,
         "usage": Usage(input=100, output=20, cache_read=7, reasoning=3),
@@ -44,11 +46,11 @@ def settled(of: Started, **facts: object) -> Settled:
         "price_source": "bundled",
         **facts,
     }
-    return Settled(started=of, **made)  # type: ignore[arg-type]
+    return Settled(started=of, **made)
 
 
-def ended(of: Started, **facts: object) -> Ended:
-    made = {
+def ended(of: Started, **facts: Any) -> Ended:
+    made: dict[str, Any] = {
         "outcome": "ok",
         "duration_s": 0.6,
         "winner": of.attempt,
@@ -64,10 +66,10 @@ def ended(of: Started, **facts: object) -> Ended:
         "arm": of.arm,
         **facts,
     }
-    return Ended(request_id=of.request_id, requested_at=of.requested_at, **made)  # type: ignore[arg-type]
+    return Ended(request_id=of.request_id, requested_at=of.requested_at, **made)
 
 
-def request(number: int = 0, **facts: object) -> tuple[Started, Settled, Ended]:
+def request(number: int = 0, **facts: Any) -> tuple[Started, Settled, Ended]:
     """A whole request with one attempt."""
     first = started(number, **facts)
     return first, settled(first), ended(first)
@@ -89,3 +91,22 @@ def drainer_of(folder: Path) -> tuple[Drainer, SqliteStore]:
 def drain_all(drainer: Drainer) -> None:
     while drainer.drain():
         continue
+
+
+def wait_for(what: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    until = time.monotonic() + timeout_s
+    while not what():
+        assert time.monotonic() < until, "it never came"
+        time.sleep(0.02)
+
+
+def record(ledger: Ledger, number: int) -> None:
+    opened, settled, ended = request(number)
+    ledger.started(opened)
+    ledger.settled(settled)
+    ledger.ended(ended)
+
+
+def all_of(ledger: Ledger) -> UsageRow:
+    rows = ledger.usage(())
+    return rows[0] if rows else UsageRow()

@@ -1,5 +1,6 @@
 import random
 import struct
+from itertools import pairwise
 from zlib import crc32
 
 import msgspec
@@ -69,7 +70,7 @@ def test_any_bytes_are_read_to_their_end(data: bytes) -> None:
 def test_pieces_give_the_same_records_as_the_whole(cuts: list[int]) -> None:
     kept, found = b"", []
     marks = [0, *sorted(cuts), len(DATA)]
-    for begin, end in zip(marks, marks[1:], strict=False):
+    for begin, end in pairwise(marks):
         kept += DATA[begin:end]
         reading = frames.read(kept, final=False)
         found += reading.records

@@ -28,7 +28,8 @@ def read_all(folder: Path) -> list[Record]:
 
 def test_an_appended_record_is_in_the_kernel_when_the_call_returns(folder: Path) -> None:
     journal = Journal(folder / "journal")
-    for number, record in enumerate(request(), 1):
+    records: tuple[Record, ...] = request()
+    for number, record in enumerate(records, 1):
         assert journal.append(record)
         assert len(read_all(folder)) == number
     journal.close()
@@ -169,7 +170,7 @@ def test_what_has_no_room_in_memory_is_counted_as_lost(folder: Path) -> None:
 def test_refuse_refuses_an_attempt_before_it_is_sent_and_keeps_what_belongs_to_those_that_were(folder: Path) -> None:
     journal = Journal(folder / "journal", on_full="refuse")
     gone(folder)
-    with pytest.raises(StoreError, match="openai/gpt-4o was not asked.*No such file") as caught:
+    with pytest.raises(StoreError, match=r"openai/gpt-4o was not asked.*No such file") as caught:
         journal.append(started())
     assert caught.value.code == "ledger_full"
     assert journal.refused == 1

@@ -58,7 +58,7 @@ def test_a_store_of_a_newer_release_is_refused_and_left_as_it_is(tmp_path: Path)
         connection.execute("PRAGMA user_version = 99")
     store = SqliteStore(tmp_path)
     for ask in (lambda: store.apply(batch_of(0, 1)), lambda: store.positions()):
-        with pytest.raises(StoreError, match="version 99.*Run the newer Podium") as caught:
+        with pytest.raises(StoreError, match=r"version 99.*Run the newer Podium") as caught:
             ask()
         assert caught.value.code == "store_too_new"
     with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:

@@ -1,0 +1,287 @@
+"""`podium usage`: what was asked, what it cost and what went wrong, out of the ledger; and pricing it again.
+
+Rules. The table rounds for the eye; CSV and JSON have every amount exactly. What is in no sum, or in one by reservation only,
+is said on stderr.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from podium.cli import console
+from podium.cli.options import ConfigOption, JsonOption, config_of
+from podium.cli.source import open_models
+from podium.errors import RequestError
+
+if TYPE_CHECKING:
+    from podium.engine.models import Models
+    from podium.ledger import Ledger, Price, Priced, Repriced, UsageRow
+
+_AGO = re.compile(r"(\d{1,4})([hdw])")
+_AGO_S = {"h": 3600, "d": 86400, "w": 7 * 86400}
+
+app = typer.Typer(
+    invoke_without_command=True,
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+)
+
+SinceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--since", metavar="TIME", help="From when on: 2026-03-01, 2026-03-01T12:00Z, or 24h, 7d, 4w ago.", show_default=False
+    ),
+]
+UntilOption = Annotated[
+    str | None,
+    typer.Option("--until", metavar="TIME", help="Until when; a date includes its day.", show_default=False),
+]
+ZoneOption = Annotated[str, typer.Option("--tz", metavar="ZONE", help="Time zone of the days: an IANA name.")]
+DataOption = Annotated[
+    str | None,
+    typer.Option("--data", metavar="DIR", help="The data folder. Default: the config's.", show_default=False),
+]
+
+
+@app.callback()
+def usage(
+    context: typer.Context,
+    by: Annotated[
+        str,
+        typer.Option(
+            "--by",
+            "-b",
+            metavar="NAMES",
+            help="Any of day, month, user, team, provider, model, target, tier, experiment, rollout, arm, tag, with commas.",
+        ),
+    ] = "day,model",
+    since: SinceOption = None,
+    until: UntilOption = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--where", "-w", metavar="NAME=VALUE", help="Only what has this value; several of one name: any of them.",
+            show_default=False,
+        ),
+    ] = None,
+    tz: ZoneOption = "UTC",
+    plot: Annotated[bool, typer.Option("--plot", "-p", help="Draw it in the terminal.")] = False,
+    measure: Annotated[str, typer.Option("--measure", metavar="NAME", help="What to draw: cost, requests or tokens.")] = "cost",
+    csv: Annotated[bool, typer.Option("--csv", help="Write CSV on stdout.")] = False,
+    json: JsonOption = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+) -> None:  # fmt: skip
+    """Show requests, tokens, cost and errors by day, user, model and so on.
+
+    A request counts where it was answered, an attempt where it was sent. A request with two tags is in the row of each.
+
+    [bold]Examples[/bold]
+
+      podium usage --since 7d
+
+      podium usage --by user,model --since 2026-03-01 --until 2026-03-31 --tz Europe/Berlin --csv
+
+      podium usage --by day,tag --where team=search --plot
+
+      podium usage reprice --since 2026-03-01
+    """
+    if context.invoked_subcommand is not None:
+        context.obj = (config_of(context, config), data)
+        return
+    with console.errors_as_json(json):
+        if measure not in ("cost", "requests", "tokens"):
+            raise RequestError(f"--measure {measure} cannot be drawn.", hint="Draw cost, requests or tokens.")
+        arguments: dict[str, Any] = {"since": _instant(since), "until": _instant(until), "where": _where(where or []), "tz": tz}
+        with _Asked(config_of(context, config), data) as asked:
+            rows = asked.ledger.usage(by, **arguments)
+            summed = asked.ledger.usage((), wait_s=0, **arguments)
+    names = list(rows[0].group) if rows else []
+    if json:
+        console.write_json({"rows": [_plain(row) for row in rows], "total": _plain(summed[0]) if summed else None})
+    elif csv:
+        _write_csv(rows, names)
+    elif not rows:
+        console.say(f"No usage is on record in {asked.folder or 'memory'} for that.")
+    else:
+        from podium.cli import usage_table
+
+        terminal = console.console("out")
+        if plot:
+            usage_table.plot(terminal, rows, names, measure)
+        else:
+            usage_table.show(terminal, rows, names, summed[0])
+    if rows and not json:
+        _say_doubts(summed[0])
+
+
+@app.command("reprice")
+def reprice(
+    context: typer.Context,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    tz: ZoneOption = "UTC",
+    apply: Annotated[bool, typer.Option("--apply", help="Change the ledger. Without it: only show what would change.")] = False,
+    json: JsonOption = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Price what is on record again, by today's prices.
+
+    It changes nothing without --apply; then every attempt keeps what it had cost before in the ledger's price_changes. What a
+    provider itself said that it cost stays, and so does what an attempt had reserved whose end nobody knows.
+
+    [bold]Examples[/bold]
+
+      podium usage reprice --since 2026-03-01
+
+      podium usage reprice --since 30d --apply
+    """
+    before = context.obj if isinstance(context.obj, tuple) else (None, None)
+    with console.errors_as_json(json), _Asked(config or before[0], data or before[1]) as asked:
+        price = _pricing(asked.models)
+        found = asked.ledger.reprice(price, since=_instant(since), until=_instant(until), tz=tz, apply=apply)
+    if json:
+        console.write_json({"applied": apply, "models": [each.to_dict() for each in found]})
+        return
+    _show_repriced(found, apply)
+
+
+class _Asked:
+    """The ledger that a command asks, opened for as long as it does."""
+
+    ledger: Ledger
+
+    def __init__(self, config: str | None, data: str | None) -> None:
+        self._config = config
+        self._data = data
+        self.folder: str | None = data
+
+    @cached_property
+    def models(self) -> Models:
+        """What the config knows, prices among it."""
+        return open_models(self._config).models
+
+    def __enter__(self) -> _Asked:
+        from podium.ledger import Ledger
+
+        if self.folder is None:
+            self.folder = self.models.snapshot.data_dir
+        elif not Path(self.folder).is_dir():
+            raise RequestError(f"There is no data folder {self.folder}.", hint="Name the folder that has ledger.sqlite3.")
+        there = self.folder is not None and Path(self.folder).is_dir()
+        self.ledger = Ledger.open(self.folder) if there else Ledger.open(None, store="memory:")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ledger.close()
+
+
+def _instant(text: str | None) -> str | float | None:
+    if text is not None and (ago := _AGO.fullmatch(text)):
+        return time.time() - int(ago[1]) * _AGO_S[ago[2]]
+    return text
+
+
+def _where(pairs: list[str]) -> dict[str, list[str | None]]:
+    found: dict[str, list[str | None]] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise RequestError(f"--where {pair} has no value.", hint="Write --where user=jane.")
+        found.setdefault(name, []).append(value or None)
+    return found
+
+
+def _pricing(models: Models) -> Callable[[Priced], Price | None]:
+    """Today's price of an attempt; None for what its provider priced itself, and for a provider that the config has no more."""
+    from podium.engine.prices import find_target
+    from podium.ledger import Price, pico_usd
+
+    def price(old: Priced) -> Price | None:
+        provider = models.snapshot.providers.get(old.provider)
+        if provider is None or old.usage.reported_cost_usd is not None:
+            return None
+        found = find_target(models.pricing, provider, old.model)
+        if found is None:  # what it cost by a price that is gone is still the best that is known
+            return None
+        cost = found.price.cost(old.usage, old.started_at)
+        return Price(cost_pico=pico_usd(cost), price_version=found.version, price_source=found.source)
+
+    return price
+
+
+# --- what is written ---------------------------------------------------------------------------------------------------
+
+
+def _plain(row: UsageRow) -> dict[str, Any]:
+    tokens = row.tokens
+    return {
+        **row.group,
+        "requests": row.requests,
+        "errors": row.errors,
+        "attempts": row.attempts,
+        "failed": row.failed,
+        "unknown": row.unknown,
+        "unpriced": row.unpriced,
+        "input": tokens.input,
+        "output": tokens.output,
+        "cache_read": tokens.cache_read,
+        "cache_write": tokens.cache_write,
+        "cache_write_1h": tokens.cache_write_1h,
+        "reasoning": tokens.reasoning,
+        "input_audio": tokens.input_audio,
+        "output_audio": tokens.output_audio,
+        "cost_usd": f"{row.cost_usd:f}",
+        "unknown_usd": f"{row.unknown_usd:f}",
+    }
+
+
+def _write_csv(rows: list[UsageRow], names: list[str]) -> None:
+    import csv
+    import io
+
+    from podium.ledger import UsageRow
+
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=[*names, *_plain(UsageRow())], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_plain(row) for row in rows)
+    console.write_out(text.getvalue())
+
+
+def _say_doubts(summed: UsageRow) -> None:
+    from podium.cli.usage_table import money
+
+    if summed.unknown:
+        console.say(
+            f"How {console.plural(summed.unknown, 'attempt')} ended nobody knows: their process died. "
+            f"They count at the {money(summed.unknown_usd)} that they had reserved.",
+            "yellow",
+        )
+    if summed.unpriced:
+        console.say(
+            f"{console.plural(summed.unpriced, 'attempt')} had no known price and are in no sum: `podium prices check`, then "
+            "`podium usage reprice`.",
+            "yellow",
+        )
+
+
+def _show_repriced(found: list[Repriced], applied: bool) -> None:
+    from podium.cli import usage_table
+
+    if not found:
+        console.say("No attempt on record has a usage that could be priced.")
+        return
+    usage_table.show_repriced(console.console("out"), found)
+    changed = sum(each.changed for each in found)
+    if not applied and changed:
+        console.say(f"Nothing is changed yet: --apply changes {console.plural(changed, 'attempt')}.", "yellow")

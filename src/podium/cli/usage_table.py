@@ -1,0 +1,162 @@
+"""Usage for the eye: a table, bars in the terminal, and what a new price changes.
+
+Rules. Amounts are rounded to what a reader takes in. A bar is drawn in eighths of a character; the parts of a bar differ in
+colour, and in shade where there are no colours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from podium.cli import console as words
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from podium.ledger import Repriced, UsageRow
+
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_SHADES = "█▓▒░▚▞"
+_COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "red")
+_NARROWEST = 10
+_MOST_GAPS = 400
+
+
+def money(amount: Decimal) -> str:
+    """Write an amount: two decimals from 100 USD on, four below, and two digits that count for what is tiny."""
+    if abs(amount) >= 100:
+        return f"${amount:,.2f}"
+    if amount == 0 or abs(amount) >= Decimal("0.0001"):
+        return f"${amount:.4f}"
+    return f"${amount:.{1 - amount.adjusted()}f}"
+
+
+def tokens(count: int) -> str:
+    """Write a count of tokens: 950, 12.3k, 4.56M."""
+    for size, unit in ((1_000_000_000, "G"), (1_000_000, "M"), (1000, "k")):
+        if count >= size:
+            return f"{count / size:.3g}{unit}" if count < 999.5 * size else f"{count / size:.0f}{unit}"
+    return str(count)
+
+
+def show(terminal: Console, rows: Sequence[UsageRow], names: Sequence[str], summed: UsageRow) -> None:
+    """Print a table with its total."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_footer=True, footer_style="bold")
+    for place, name in enumerate(names):
+        table.add_column(name, footer="total" if place == 0 else "", overflow="fold")
+    columns: list[tuple[str, Callable[[UsageRow], str]]] = [
+        ("requests", lambda row: f"{row.requests:,}"),
+        ("errors", lambda row: f"{row.errors:,}" if row.errors else "-"),
+        ("attempts", lambda row: f"{row.attempts:,}"),
+        ("input", lambda row: tokens(row.tokens.total_input)),
+        ("cached", lambda row: tokens(row.tokens.cache_read) if row.tokens.cache_read else "-"),
+        ("output", lambda row: tokens(row.tokens.total_output)),
+        ("cost", lambda row: money(row.cost_usd)),
+    ]
+    for name, write in columns:
+        table.add_column(name, footer=write(summed), justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(_name(row.group[name]) for name in names), *(write(row) for _, write in columns))
+    terminal.print(table)
+
+
+def _name(name: str | None) -> Text:
+    return Text("-", style="dim") if name is None else Text(words.clean(name))
+
+
+def plot(terminal: Console, rows: Sequence[UsageRow], names: Sequence[str], measure: str) -> None:
+    """Draw a bar a day (or, without days, a row); with further names, its parts by the first of them."""
+    timed = next((name for name in names if name in ("day", "month")), None)
+    others = [name for name in names if name != timed]
+    bars: dict[str, dict[str, Decimal]] = {}
+    for row in rows:
+        label = row.group[timed] if timed else " ".join(row.group[name] or "-" for name in names)
+        part = " ".join(row.group[name] or "-" for name in others) if timed else ""
+        parts = bars.setdefault(label or "-", {})
+        parts[part] = parts.get(part, Decimal(0)) + _measured(row, measure)
+    if timed == "day":
+        bars = _with_gaps(bars)
+    sizes: dict[str, Decimal] = {}
+    for parts in bars.values():
+        for part, size in parts.items():
+            sizes[part] = sizes.get(part, Decimal(0)) + size
+    shown = sorted(sizes, key=lambda part: -sizes[part])[: len(_COLOURS) - (len(sizes) > len(_COLOURS))]
+    _draw(terminal, bars, shown, measure)
+    if len(sizes) > 1:
+        legend = Text()
+        for place, part in enumerate([*shown, *(["all others"] if len(sizes) > len(shown) else [])]):
+            glyph, style = _look(terminal, place)
+            legend.append(f"{glyph} ", style=style).append(f"{words.clean(part)}   ")
+        terminal.print(legend)
+
+
+def _measured(row: UsageRow, measure: str) -> Decimal:
+    if measure == "cost":
+        return row.cost_usd
+    return Decimal(row.requests if measure == "requests" else row.tokens.total)
+
+
+def _with_gaps(bars: dict[str, dict[str, Decimal]]) -> dict[str, dict[str, Decimal]]:
+    """Days without usage are days too."""
+    first, last = date.fromisoformat(min(bars)), date.fromisoformat(max(bars))
+    if (last - first).days > _MOST_GAPS:
+        return bars
+    days = ((first + timedelta(days=number)).isoformat() for number in range((last - first).days + 1))
+    return {day: bars.get(day, {}) for day in days}
+
+
+def _draw(terminal: Console, bars: dict[str, dict[str, Decimal]], shown: list[str], measure: str) -> None:
+    write: Callable[[Decimal], str] = money if measure == "cost" else lambda size: tokens(int(size))
+    totals = {label: sum(parts.values(), Decimal(0)) for label, parts in bars.items()}
+    figures = {label: write(size) for label, size in totals.items()}
+    label_width = min(max(len(label) for label in bars), max(terminal.width // 3, _NARROWEST))
+    figure_width = max(map(len, figures.values()))
+    width = max(terminal.width - label_width - figure_width - 4, _NARROWEST)
+    longest = max(totals.values()) or Decimal(1)
+    for label, parts in bars.items():
+        line = Text(words.short(label, label_width).ljust(label_width) + "  ")
+        line.append(figures[label].rjust(figure_width) + "  ", style="dim")
+        grown, drawn = Decimal(0), 0
+        named = [(place, parts[part]) for place, part in enumerate(shown) if part in parts]
+        rest = sum((size for part, size in parts.items() if part not in shown), Decimal(0))
+        for place, size in [*named, *([(len(shown), rest)] if rest else [])]:
+            grown += size
+            eighths = int(grown / longest * width * 8)
+            glyph, style = _look(terminal, place)
+            line.append(glyph * (eighths // 8 - drawn), style=style)
+            drawn = eighths // 8
+            last = (eighths % 8, glyph, style)
+        if parts and last[0] and last[1] == "█":
+            line.append(_EIGHTHS[last[0]], style=last[2])
+        terminal.print(line, no_wrap=True, overflow="crop")
+
+
+def _look(terminal: Console, place: int) -> tuple[str, str]:
+    if terminal.no_color or terminal.color_system is None:
+        return _SHADES[place % len(_SHADES)], ""
+    return "█", _COLOURS[place % len(_COLOURS)]
+
+
+def show_repriced(terminal: Console, found: Sequence[Repriced]) -> None:
+    """Print what a new price changes, a line a model."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("model", overflow="fold")
+    for name in ("attempts", "changed", "cost", "new cost", "unpriced", "then"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for each in found:
+        table.add_row(
+            Text(words.clean(f"{each.provider}/{each.model}")),
+            f"{each.attempts:,}",
+            Text(f"{each.changed:,}", style="yellow" if each.changed else "dim"),
+            money(each.old_usd),
+            money(each.new_usd),
+            f"{each.old_unpriced:,}" if each.old_unpriced else "-",
+            f"{each.new_unpriced:,}" if each.new_unpriced else "-",
+        )
+    terminal.print(table)
