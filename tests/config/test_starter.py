@@ -44,14 +44,22 @@ def test_the_starters_commented_examples_work(tmp_path: Path) -> None:
     (tmp_path / "podium.yaml").write_text(with_examples())
     (tmp_path / "configs" / "researchers").mkdir(parents=True)
     (tmp_path / "configs" / "researchers" / "john.yaml").write_text("experiments: {e: {providers: [house/x]}}\n")
-    env = ENV | {"OPENAI_EU_API_KEY": "k-eu", "HOUSE_API_KEY": "k-house"}
+    env = ENV | {"OPENAI_EU_API_KEY": "k-eu", "HOUSE_API_KEY": "k-house", "JANE_OPENAI_KEY": "k-jane"}
     assert [str(problem) for problem in check_files([tmp_path / "podium.yaml"], env=env)] == []
     snapshot = compile_config(load_config(tmp_path / "podium.yaml"), env=env)
     assert {"openai-eu", "house"} <= set(snapshot.providers)
     assert {"careful", "agreed"} <= set(snapshot.tiers)
     assert snapshot.tiers["agreed"].max_cost_usd == Decimal("0.10")
     assert snapshot.aliases == {"gpt-4": "tier:high"}
-    assert list(snapshot.users) == ["researcher-john"]
+    assert list(snapshot.users) == ["researcher-john", "researcher-jane"]
+    assert snapshot.users["researcher-jane"].mode == "byok"
+    assert snapshot.teams["search"].allowance.cost_month_usd == 500
+    assert snapshot.prices == {"house/large": {"input": Decimal("0.5"), "output": Decimal("1.5")}}
+    assert (snapshot.ledger.payloads, snapshot.ledger.keep_bytes, snapshot.data_dir) == (
+        "hashed",
+        5 * 10**9,
+        str(tmp_path / ".podium"),
+    )
 
 
 def test_the_starter_holds_the_guides_config() -> None:

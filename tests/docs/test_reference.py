@@ -17,7 +17,17 @@ from docs.blocks import DOCUMENTS, ROOT, anchors, blocks, links, prose, quoted, 
 from podium import config, errors
 from podium.catalog.providers import kinds
 from podium.cli.main import app
-from podium.config.sections import ConfigSection, DefaultsSection, ProviderSection, Section, TierSection, UserSection
+from podium.config.sections import (
+    ConfigSection,
+    DefaultsSection,
+    LedgerSection,
+    PriceSection,
+    ProviderSection,
+    Section,
+    TeamSection,
+    TierSection,
+    UserSection,
+)
 from podium.engine.attempt import REASONING_FIRST_CONTENT_S, Patience
 from podium.engine.models import DEFAULT_TIMEOUT_S
 from podium.engine.slots import QUEUE_SIZE, QUEUE_WAIT_S
@@ -63,6 +73,9 @@ def test_the_tables_of_settings_and_results_are_complete() -> None:
         ("tier", TierSection),
         ("user", UserSection),
         ("defaults", DefaultsSection),
+        ("team", TeamSection),
+        ("price", PriceSection),
+        ("ledger", LedgerSection),
     ],
 )
 def test_a_table_of_keys_has_every_key_with_its_default(name: str, section: type[Section]) -> None:

@@ -53,7 +53,7 @@ def compile_prices(reader: Reader, data: dict[str, Any], providers: Collection[s
             load_override(name, rates)
         except ValueError as error:
             words = str(error).removeprefix(f"The price of {name} ").replace("_per_million", "")
-            reader.note(path, f"the price {words}", "Prices are USD per million tokens, as `{input: 2.5, output: 10}`.")
+            reader.note(path, f"the price {words}", "Write USD per million tokens, as `{input: 2.5, output: 10}`.")
         else:
             compiled[name] = rates
     return compiled
