@@ -243,6 +243,16 @@ def test_time_to_first_token_is_of_streams_only() -> None:
     assert (row.attempt_first_token_s.count, row.attempt_first_token_s.max) == (1, 0.5)
 
 
+def test_estimated_tokens_are_in_the_sums_and_in_no_measure() -> None:
+    metrics = Metrics(clock=Clock())
+    metrics.observe(attempt())
+    metrics.observe(attempt(estimated=True, outcome="lost"))
+    row = metrics.snapshot().overall.total
+    assert (row.tokens.total, row.estimated, row.tokens_per_second) == (240, 1, 20.0)
+    (series,) = metrics.state().slices[0].series
+    assert (sum(series.cell.input_sizes.counts), sum(series.cell.output_sizes.counts)) == (1, 1)
+
+
 def test_costs_beyond_64_bits_are_exact() -> None:
     most = 2**63 - 1
     row = report_of(*(attempt(cost_pico=most) for _ in range(3))).overall.total

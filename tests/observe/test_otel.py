@@ -149,6 +149,15 @@ def test_an_overtaken_attempt_is_no_error_and_has_no_duration_metric(stage: Stag
     assert stage.points("gen_ai.client.operation.duration") == []
 
 
+def test_estimated_tokens_do_not_pass_for_reported_ones(stage: Stage) -> None:
+    watch = stage.observers.begin(facts())
+    watch.observe(attempt(outcome="lost", estimated=True, response_model=""))
+    attributes = stage.spans()["chat gpt-4o"].attributes or {}
+    assert attributes["podium.usage.estimated_output_tokens"] == 20
+    assert not [name for name in attributes if name.startswith(("gen_ai.usage", "gen_ai.response"))]
+    assert stage.points("gen_ai.client.token.usage") == []
+
+
 def test_a_failed_request_is_an_error_of_its_code(stage: Stage) -> None:
     watch = stage.observers.begin(facts())
     watch.observe(ended(outcome="all_targets_failed", winner=None))

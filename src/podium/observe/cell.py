@@ -75,7 +75,7 @@ class Cell(msgspec.Struct, omit_defaults=True):
     input_audio: int = 0
     output_audio: int = 0
     estimated: int = 0
-    """Attempts whose tokens are an estimate."""
+    """Attempts whose tokens are an estimate: they are in the sums above, and in nothing that measures."""
     input_sizes: TokenHistogram = msgspec.field(default_factory=TokenHistogram)
     output_sizes: TokenHistogram = msgspec.field(default_factory=TokenHistogram)
 
@@ -142,10 +142,11 @@ class Cell(msgspec.Struct, omit_defaults=True):
             self.cache_write_1h += usage.cache_write_1h
             self.input_audio += usage.input_audio
             total_input += usage.cache_read + usage.cache_write + usage.cache_write_1h + usage.input_audio
-        self.input_sizes.add(total_input)
-        self.output_sizes.add(total_output)
         if record.estimated:
             self.estimated += 1
+            return
+        self.input_sizes.add(total_input)
+        self.output_sizes.add(total_output)
         if timed and record.outcome in ANSWERED:
             self.timed_output += total_output
             self.timed_s += record.duration_s

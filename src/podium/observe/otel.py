@@ -8,6 +8,7 @@ know begins with `podium.`.
 Rules.
 - Attempts are the conventions' operations (kind CLIENT), and only they carry tokens: backends add up the tokens of all spans,
   and on the request's span they would count twice. The request's span is INTERNAL, `chat {spec}`.
+- Tokens that nobody reported are no `gen_ai.usage`, as the conventions have it; the estimate is `podium.usage.*`.
 - An attempt that was overtaken or left is no error: its outcome is `podium.outcome`, and it has no part in the metrics of time.
 - No prompt, no answer and no provider's words are in a span; `error.type` is Podium's error code.
 - A request that may not be timed has no span, for a span is a duration, and no metric of time; its tokens are counted.
@@ -163,9 +164,11 @@ def _end_attempt(span: trace.Span, record: AttemptRecord) -> None:
         "podium.cost_usd": None if record.cost_pico is None else record.cost_pico / 10**12,
         "podium.losses": record.losses or None,
     }
-    if record.usage is not None:
+    if record.usage is not None and record.estimated:
+        attributes["podium.usage.estimated_input_tokens"] = record.usage.total_input
+        attributes["podium.usage.estimated_output_tokens"] = record.usage.total_output
+    elif record.usage is not None:
         attributes |= _usage(record.usage)
-        attributes["podium.usage.estimated"] = record.estimated or None
     if not answered and record.error_code is not None:
         attributes["error.type"] = record.error_code
         span.set_status(Status(StatusCode.ERROR))
@@ -225,20 +228,20 @@ class _Meters:
     def record(self, record: AttemptRecord, context: otel_context.Context | None) -> None:
         answered = record.outcome in ANSWERED
         attributes = _start(record)
-        if record.response_model is not None:
+        if record.response_model:
             attributes["gen_ai.response.model"] = record.response_model
         if record.request.timed and (answered or record.outcome == "failed"):
             timed = attributes if answered else {**attributes, "error.type": record.error_code or "_OTHER"}
             self._duration.record(record.duration_s, timed, context)
         if record.request.timed and answered and record.streamed and record.first_content_s is not None:
             self._first_chunk.record(record.first_content_s, attributes, context)
-        if record.usage is not None:
+        if record.usage is not None and not record.estimated:
             self._tokens.record(record.usage.total_input, {**attributes, "gen_ai.token.type": "input"}, context)
             self._tokens.record(record.usage.total_output, {**attributes, "gen_ai.token.type": "output"}, context)
 
 
 def _known(attributes: Attributes) -> Attributes:
-    return {name: value for name, value in attributes.items() if value is not None}
+    return {name: value for name, value in attributes.items() if value is not None and value != ""}
 
 
 def _nanoseconds(seconds: float) -> int:
