@@ -18,11 +18,29 @@ from podium.config import (
     update_provider,
 )
 from podium.config.problems import path_text
-from podium.config.sections import ConfigSection, DefaultsSection, ProviderSection, TierSection, UserSection
+from podium.config.sections import (
+    ConfigSection,
+    DefaultsSection,
+    LedgerSection,
+    PriceSection,
+    ProviderSection,
+    TeamSection,
+    TierSection,
+    UserSection,
+)
 from podium.config.shape import spellings
 from podium.errors import ConfigError
 
-SECTIONS = (ConfigSection, ProviderSection, TierSection, UserSection, DefaultsSection)
+SECTIONS = (
+    ConfigSection,
+    ProviderSection,
+    TierSection,
+    UserSection,
+    DefaultsSection,
+    TeamSection,
+    PriceSection,
+    LedgerSection,
+)
 KEYS = sorted(
     {key for section in SECTIONS for key in spellings(section)} | {"openai", "local", "provider", "model", "upstream"}
 )
@@ -66,6 +84,11 @@ configs = st.fixed_dictionaries(
         "providers": st.dictionaries(keys, section(sorted(spellings(ProviderSection)), anything), max_size=3),
         "tiers": st.dictionaries(keys, section(sorted(spellings(TierSection)), anything), max_size=3),
         "users": st.dictionaries(keys, section(sorted(spellings(UserSection)), anything), max_size=2),
+        "teams": st.dictionaries(keys, section(sorted(spellings(TeamSection)), anything), max_size=2),
+        "prices": st.dictionaries(st.sampled_from(WORDS), section(sorted(spellings(PriceSection)), anything), max_size=2),
+        "ledger": anything | section(sorted(spellings(LedgerSection)), anything),
+        "data_dir": anything,
+        "pricingCache": anything,
         "aliases": st.dictionaries(st.text(max_size=3), st.text(max_size=3), max_size=6),
         "defaultTier": anything,
     },

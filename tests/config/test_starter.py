@@ -19,7 +19,7 @@ from podium.errors import ConfigError
 ENV = dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "OPENROUTER_API_KEY", "GROQ_API_KEY"), "a-key-0123456789")
 
 
-EXAMPLE = re.compile(r"^( *)# ( *[a-z][\w-]*:( .*)?)$")
+EXAMPLE = re.compile(r"^( *)# ( *[a-z][\w/-]*:( .*)?)$")
 
 
 def with_examples() -> str:

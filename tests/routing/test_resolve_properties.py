@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from podium.errors import AllTargetsFailed, PodiumError, SpecError
 from podium.routing.resolve import Resolver, resolve
 from podium.routing.snapshot import Experiment, ModelEntry, Plan, Provider, Snapshot, Strategy, Tier, User
-from podium.types import Target
+from podium.types import Secret, Target
 
 PROVIDERS = ["openai", "eu", "groq", "m"]
 NAMES = ["openai", "m", "m/x", "gpt-4", "fast", "t", "jane", "e"]
@@ -51,7 +51,8 @@ def providers(draw: st.DrawFn) -> dict[str, Provider]:
             dialect="openai_chat",
             base_url="http://127.0.0.1",
             enabled=draw(st.sampled_from([True, True, True, False])),
-            unusable=draw(st.sampled_from([None, None, None, "it has no key"])),
+            unusable="it has no key" if (key := draw(st.sampled_from([True, True, False, None]))) is None else None,
+            api_key=Secret("the company's") if key else None,
             key_variable=draw(st.sampled_from([None, "A_KEY"])),
             models={model: ModelEntry(upstream="up") for model in draw(sets_of(names))},
             owns=tuple(draw(sets_of(st.sampled_from(GLOBS), 2))),
@@ -72,6 +73,8 @@ def users(draw: st.DrawFn) -> dict[str, User]:
             },
             default_experiment=draw(st.none() | names),
             timeout_s=draw(durations),
+            mode=draw(st.sampled_from(["shared", "shared", "byok"])),
+            keys=dict.fromkeys(draw(sets_of(st.sampled_from(PROVIDERS), 2)), Secret("own")),
         )
         for user_id in draw(sets_of(st.sampled_from(["jane", "bob"])))
     }
@@ -131,9 +134,14 @@ def ask(snapshot: Snapshot, question: dict[str, Any]) -> Plan | PodiumError:
         return error
 
 
-def usable(snapshot: Snapshot, target: Target) -> bool:
+def usable(snapshot: Snapshot, target: Target, user_id: str | None) -> bool:
     provider = snapshot.providers.get(target.provider)
-    return provider is not None and provider.enabled and provider.unusable is None
+    if provider is None or not provider.enabled:
+        return False
+    user = snapshot.users.get(user_id or "")
+    if user is not None and target.provider in user.keys:
+        return True
+    return provider.unusable is None and (provider.api_key is None or user is None or user.mode == "shared")
 
 
 @settings(max_examples=400)
@@ -147,8 +155,8 @@ def test_resolve_gives_a_plan_of_usable_targets_or_an_error_that_says_what_to_do
         assert str(plan).isprintable()
         return
     assert plan.targets
-    assert all(usable(snapshot, target) for target in plan.targets)
-    assert plan.strategy.escalate_to is None or usable(snapshot, plan.strategy.escalate_to)
+    assert all(usable(snapshot, target, plan.user_id) for target in plan.targets)
+    assert plan.strategy.escalate_to is None or usable(snapshot, plan.strategy.escalate_to, plan.user_id)
     assert plan.reasons.rule
     assert plan.reasons.steps
     assert all(each.why and each.name.isprintable() for each in (*plan.reasons.skipped, *plan.reasons.considered))
