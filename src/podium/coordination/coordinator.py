@@ -29,6 +29,7 @@ from typing import Any, Literal
 from podium.coordination.accounts import Account, Asked, Reservation
 from podium.coordination.ask import Ask
 from podium.coordination.leasing import Leasing
+from podium.coordination.memory import MemoryLeases
 from podium.coordination.sqlite import LOCK_WAIT_S, SqliteLeases
 from podium.coordination.store import Store
 from podium.errors import LimitError, StoreError
@@ -63,13 +64,15 @@ class Coordinator:
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike[str], *, on_lost: OnLost | None = None, lock_wait_s: float = LOCK_WAIT_S
+        cls, path: str | os.PathLike[str] | None, *, on_lost: OnLost | None = None, lock_wait_s: float = LOCK_WAIT_S
     ) -> Coordinator:
         """Open the coordination file, made where there is none, and start the leasing thread.
 
-        A file that cannot be used now is lost from the start, and tried again. Raises `StoreError` for a file of another kind.
+        Without a path limits hold within this process, and are forgotten with it. A file that cannot be used now is lost from
+        the start, and tried again. Raises `StoreError` for a file of another kind.
         """
-        self = cls(SqliteLeases(Path(path), lock_wait_s=lock_wait_s), on_lost=on_lost)
+        store: Store = MemoryLeases() if path is None else SqliteLeases(Path(path), lock_wait_s=lock_wait_s)
+        self = cls(store, on_lost=on_lost)
         self._start().started.wait(_OPEN_WAIT_S)
         if self.lost is not None and self.lost.code != "coordination_lost":
             self.close()
@@ -130,8 +133,9 @@ class Coordinator:
     async def reserve(self, asked: Asked, at: float, *, wait_s: float = 0.0) -> Reservation:
         """Reserve, leasing more where the leases at hand do not cover it.
 
-        `asked` names each limit once; `at` is the time in epoch seconds; `wait_s` is how long to wait for others to end where a
-        limit is reached. Raises `LimitError` where one is, and `StoreError` where that cannot be known and `on_lost` refuses.
+        `asked` names each limit once; `at` is the time in epoch seconds; `wait_s` is how long to wait for others to end where
+        too many run at once. Raises `LimitError` where a limit is reached, and `StoreError` where that cannot be known and
+        `on_lost` refuses.
         """
         reservation = self.try_reserve(asked, at)
         if reservation is not None:

@@ -222,7 +222,8 @@ class Leasing:
                     entries[account] = _entry(account, spent=account.used)
                     continue
                 entry = entries[account] = _entry(account)
-                entry.need = max(0, wanted.get(account, 0) + account.used - entry.keep)
+                # Whoever has to give back is served next time: else it would outrun those that asked it.
+                entry.need = 0 if account.off else max(0, wanted.get(account, 0) + account.used - entry.keep)
         if not entries and not always:
             return {}
         answers = dict(zip(entries, self._store.exchange(list(entries.values())), strict=True))
@@ -265,7 +266,8 @@ class Leasing:
                 if entry is None or answer is None or amount <= account.free or answer.granted >= entry.need:
                     continue
                 there = max(0, account.free) + answer.recallable
-                if (amount > there or now >= ask.deadline) and now >= ask.patient_until:
+                patient = limit.kind == "concurrent" and now < ask.patient_until
+                if (amount > there or now >= ask.deadline) and not patient:
                     coordinator.counts["recalls_unanswered"] += amount <= there
                     error = coordinator.refusal(account, amount, ask.at, spent=answer.spent, reserved=answer.reserved)
                     break

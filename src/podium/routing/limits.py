@@ -25,7 +25,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
-from podium.errors import BudgetExceeded, ConfigError, LimitError, NotAllowedError, RateLimited
+from podium.errors import BudgetExceeded, ConfigError, LimitError, RateLimited
+from podium.routing.snapshot import Allowance
 from podium.types import Value
 
 Kind = Literal["cost_usd", "requests", "tokens", "concurrent"]
@@ -168,10 +169,21 @@ def pico(amount: Decimal) -> int:
     return -(-top * PICO // bottom)
 
 
+def pico_down(amount: Decimal) -> int:
+    """Return USD as pico-USD, rounded down: for what may not be exceeded."""
+    top, bottom = amount.as_integer_ratio()
+    return min(top * PICO // bottom, MOST)
+
+
+def dollars(amount: int) -> str:
+    """Return pico-USD in words: `$0.05`."""
+    return f"${usd(amount).normalize():f}"
+
+
 def words(limit: Limit, amount: int) -> str:
     """Return an amount in words: `$0.05`, `3 requests`."""
     if limit.kind == "cost_usd":
-        return f"${usd(amount).normalize():f}"
+        return dollars(amount)
     noun = "token" if limit.kind == "tokens" else "request"
     return f"{amount} {noun}" if amount == 1 else f"{amount} {noun}s"
 
@@ -204,27 +216,20 @@ def _instant(at: float, timezone: str) -> str:
     return datetime.datetime.fromtimestamp(at, load_timezone(timezone)).isoformat(sep=" ")
 
 
-# --- whose key --------------------------------------------------------------------------------------------------------
-
-Mode = Literal["byok", "shared"]
+# --- whose limits -----------------------------------------------------------------------------------------------------
 
 
-def key_source(mode: Mode | None, *, own: bool, company: bool, user_id: str, provider: str) -> Literal["own", "company"]:
-    """Decide whose key of a provider a user's request goes out with: their own comes first, where there is one.
+def limits_of(allowance: Allowance, scope: str, id: str) -> tuple[Limit, ...]:
+    """Return the limits of an allowance, as those of a user or a team; money first, since it refuses most."""
+    made: list[Limit] = []
 
-    The company's serves under `shared` (and where nothing is said), never under `byok`. `own` and `company` say which keys
-    there are. Raises `NotAllowedError` where none may be used.
-    """
-    if own:
-        return "own"
-    if mode == "byok":
-        raise NotAllowedError(
-            f"User {user_id} has no key of their own for {provider}, and may use no other (mode `byok`).",
-            hint=f"Give `providers.{provider}.api_key` in the user's file, or set `mode: shared` there.",
-        )
-    if not company:
-        raise NotAllowedError(
-            f"There is no key for {provider}, neither user {user_id}'s own nor a shared one.",
-            hint=f"Give `providers.{provider}.api_key` in the user's file or in the config.",
-        )
-    return "company"
+    def add(kind: Kind, period: Period | None, amount: int | None) -> None:
+        if amount is not None:
+            made.append(Limit(kind=kind, scope=scope, id=id, period=period, amount=amount, timezone=allowance.timezone))
+
+    add("cost_usd", "day", None if allowance.cost_day_usd is None else pico_down(allowance.cost_day_usd))
+    add("cost_usd", "month", None if allowance.cost_month_usd is None else pico_down(allowance.cost_month_usd))
+    add("requests", "minute", allowance.requests_per_minute)
+    add("tokens", "minute", allowance.tokens_per_minute)
+    add("concurrent", None, allowance.max_concurrent)
+    return tuple(made)

@@ -1,0 +1,209 @@
+"""Limits as a request meets them: what it needs of each, what its answer may cost, and what it has used in the end.
+
+Theory. A user's and a team's allowances are limits; a plan's `max_cost` is one for the request alone. All of them are reserved
+at once, or none. Where money is short, first the prompt is counted more closely, then the answer is made shorter; only then
+the request is refused.
+
+Rules.
+- A request that no limit concerns costs nothing here.
+- What is free is never refused for want of money.
+- The rate of tokens reserves `UNSAID_OUTPUT` for an answer of which the caller did not say how long it may be; what it really
+  had counts in the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from podium.coordination.accounts import Asked, Reservation
+from podium.coordination.coordinator import Coordinator
+from podium.errors import BudgetExceeded, CostTooHigh, LimitError
+from podium.routing.limits import Amounts, Limit, limits_of, pico_down
+from podium.routing.snapshot import Snapshot
+from podium.routing.spending import Decision, Estimate, Purse, check_bounded, decide, max_cost
+from podium.types import Loss
+
+UNSAID_OUTPUT = 4096
+_ROUNDS = 4
+"""How often a request may be made cheaper, while others use up what there is."""
+
+
+class Spending:
+    """What a request may use: made by `Limits.reserve`, ended by `settle` or `release`."""
+
+    __slots__ = ("_reservation", "losses", "max_tokens", "purse", "reserved_pico")
+
+    def __init__(self, reservation: Reservation | None, decision: Decision | None, purse: Purse | None) -> None:
+        self._reservation = reservation
+        self.purse = purse
+        """What its attempts may cost; None: no cost limit concerns it."""
+        self.max_tokens = decision.max_tokens if decision is not None else None
+        """To be set in the request; None: as it is."""
+        self.losses: tuple[Loss, ...] = decision.losses if decision is not None else ()
+        self.reserved_pico = decision.pico if decision is not None else 0
+
+    def settle(self, *, tokens: int | None = None) -> None:
+        """End: attempts were made, and read and wrote so many tokens in all (None: nobody knows). The purse has their cost."""
+        if self._reservation is None:
+            return
+        actual: Amounts = {"cost_usd": self.purse.owed} if self.purse is not None else {}
+        if tokens is not None:
+            actual = {**actual, "tokens": tokens}
+        self._reservation.settle(actual)
+
+    def release(self) -> None:
+        """End: nothing was sent."""
+        if self._reservation is not None:
+            self._reservation.release()
+
+
+class Limits:
+    """The limits of a snapshot, kept by a coordinator. Thread-safe."""
+
+    def __init__(self, coordinator: Coordinator, snapshot: Snapshot) -> None:
+        self.coordinator = coordinator
+        self._snapshot = snapshot
+        self._limits: dict[tuple[str | None, str | None], tuple[Limit, ...]] = {}
+
+    def swap(self, snapshot: Snapshot) -> None:
+        """Keep to the limits of another snapshot from now on; what was used counts on."""
+        self._snapshot = snapshot
+        self._limits = {}
+        self.coordinator.on_lost = snapshot.on_lost
+
+    def of(self, user_id: str | None, team: str | None) -> tuple[Limit, ...]:
+        """Return the limits of a user and a team; `team` defaults to the user's own."""
+        limits = self._limits.get((user_id, team))
+        if limits is None:
+            limits = self._limits[user_id, team] = self._make(user_id, team)
+        return limits
+
+    def _make(self, user_id: str | None, team: str | None) -> tuple[Limit, ...]:
+        user = self._snapshot.users.get(user_id) if user_id is not None else None
+        name = team if team is not None else user.team if user is not None else None
+        group = self._snapshot.teams.get(name) if name is not None else None
+        own = limits_of(user.allowance, "user", user.id) if user is not None else ()
+        return own + (limits_of(group.allowance, "team", group.name) if group is not None else ())
+
+    def concerns(self, user_id: str | None, team: str | None, max_cost_usd: Decimal | None) -> bool:
+        """Whether an estimate is needed: some limit of money or tokens holds."""
+        return max_cost_usd is not None or any(limit.kind in ("cost_usd", "tokens") for limit in self.of(user_id, team))
+
+    async def reserve(
+        self,
+        *,
+        user_id: str | None,
+        team: str | None = None,
+        estimate: Estimate | None,
+        at: float,
+        max_cost_usd: Decimal | None = None,
+        tighten: Callable[[], Estimate] | None = None,
+        wait_s: float = 0.0,
+    ) -> Spending:
+        """Reserve what a request may use of all limits.
+
+        `estimate` may be None where `concerns` says no. `at` is the time in epoch seconds. `tighten` makes a closer estimate,
+        if one can be had; it is called on a thread, where the first one would refuse. `wait_s` is how long to wait where too
+        many run at once. Raises `CostTooHigh`, `BudgetExceeded`, `RateLimited`, and `StoreError` where limits are not known.
+        """
+        limits = self.of(user_id, team)
+        if estimate is None or not self.concerns(user_id, team, max_cost_usd):
+            plain = await self.coordinator.reserve(_ask(limits, 0, 0), at, wait_s=wait_s) if limits else None
+            return Spending(plain, None, None)
+        money = [limit.title for limit in limits if limit.kind == "cost_usd"]
+        if max_cost_usd is not None or money:
+            check_bounded(estimate, self._snapshot.unpriced, limit=money[0] if money else "max_cost")
+        bid = _Bid(self.coordinator, limits, at, wait_s, max_cost(max_cost_usd), costly=max_cost_usd is not None or bool(money))
+        if tighten is not None:
+            if (spending := await bid.make(estimate, final=False)) is not None:
+                return spending
+            estimate = await asyncio.to_thread(tighten)
+        spending = await bid.make(estimate, final=True)
+        assert spending is not None
+        return spending
+
+    def statistics(self) -> dict[str, Any]:
+        """What happened so far in this process."""
+        return self.coordinator.statistics()
+
+
+class _Bid:
+    """A request's attempt to reserve what it needs."""
+
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        limits: tuple[Limit, ...],
+        at: float,
+        wait_s: float,
+        allowed: int | None,
+        *,
+        costly: bool,
+    ) -> None:
+        self._coordinator = coordinator
+        self._limits = limits
+        self._at = at
+        self._wait_s = wait_s
+        self._allowed = allowed
+        self._costly = costly
+
+    async def make(self, estimate: Estimate, *, final: bool) -> Spending | None:
+        """Reserve what this estimate asks for, with a shorter answer where money is short.
+
+        None, unless `final`: a closer estimate might do without. Raises `LimitError` and `StoreError`.
+        """
+        room, of = self._allowed, "max_cost"
+        refused: BudgetExceeded | None = None
+        for _ in range(_ROUNDS):
+            decision = self._decide(estimate, room, of, refused, final)
+            if decision is None:
+                return None
+            try:
+                reservation = await self._coordinator.reserve(self._ask(estimate, decision), self._at, wait_s=self._wait_s)
+            except BudgetExceeded as error:
+                if not final:
+                    return None
+                refused, of = error, error.limit or of
+                left = max(0, self._left(error))
+                room = left if room is None else min(left, room)
+            except LimitError as error:
+                if not final and any(limit.title == error.limit and limit.kind == "tokens" for limit in self._limits):
+                    return None
+                raise
+            else:
+                return Spending(reservation, decision, Purse(estimate, decision) if self._costly else None)
+        assert refused is not None
+        raise refused
+
+    def _decide(
+        self, estimate: Estimate, room: int | None, of: str, refused: BudgetExceeded | None, final: bool
+    ) -> Decision | None:
+        try:
+            decision = decide(estimate, room, of=of)
+        except CostTooHigh:
+            if not final:
+                return None
+            if refused is not None:  # its facts say more: who spent the money, and when there is new
+                raise refused from None
+            raise
+        return decision if final or not decision.losses else None
+
+    @staticmethod
+    def _left(error: BudgetExceeded) -> int:
+        """What a limit of money had left when it refused."""
+        amount, spent, reserved = (Decimal(value or 0) for value in (error.amount, error.spent, error.reserved))
+        return pico_down(amount - spent - reserved)
+
+    def _ask(self, estimate: Estimate, decision: Decision) -> Asked:
+        longest = decision.max_tokens
+        if longest is None and estimate.asked_output is None:
+            longest = UNSAID_OUTPUT
+        return _ask(self._limits, decision.pico, estimate.tokens(longest))
+
+
+def _ask(limits: tuple[Limit, ...], pico: int, tokens: int) -> Asked:
+    amounts = {"cost_usd": pico, "tokens": tokens, "requests": 1, "concurrent": 1}
+    return [(limit, amounts[limit.kind]) for limit in limits if limit.kind != "cost_usd" or pico]

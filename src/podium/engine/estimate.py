@@ -1,0 +1,348 @@
+"""The most that a request can use: a bound on the tokens that go in and come out of each leg, and on what they cost.
+
+Theory. Tokenizers of language models work on bytes: a token stands for one byte at least (byte-level BPE, and SentencePiece
+with byte fallback; special tokens come from the template, not from the text). So a prompt has at most as many tokens as its
+text has UTF-8 bytes, plus what the provider's template adds. That costs a few microseconds and holds for every model, at three
+to four times the true count. Only where it would refuse a request, and the model's own tokenizer is at hand (OpenAI's, in the
+package `bpe-openai`, which ships its vocabulary), the text is counted (`exact`).
+
+Rules.
+- What templates add is allowed for generously: `PER_REQUEST`, `PER_MESSAGE`, `PER_PART`, `PER_TOOL`, `WITH_TOOLS`. Tools,
+  schemas and arguments count as the bytes of their JSON, which is longer than what providers render from it.
+- A model that sets its text in another form before it is split (NFKC) may read more bytes than were sent; none of the
+  catalog's is known to.
+- An image counts as the most that its dialect's providers charge for one. Sound, video, documents that are not text, files
+  that were uploaded before, and tools that the provider runs have no bound: such a leg says why.
+- Output is what the caller allows, else the most that the model gives, else `UNKNOWN_OUTPUT`, which then must be sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import msgspec
+
+from podium.catalog.pricing import Found, PriceBook, highest_cost
+from podium.catalog.profiles import profile
+from podium.engine.prices import find_target
+from podium.routing.limits import pico
+from podium.routing.snapshot import Plan, Provider, Snapshot
+from podium.routing.spending import LEAST_OUTPUT, Cost, Estimate, Leg, strategy_targets
+from podium.types import Media, Opaque, Part, Reasoning, Refusal, Request, Target, Text, ToolCall, ToolResult
+
+PER_REQUEST = 512
+"""What a provider may say to the model on its own (a few dozen tokens; more where the model is told how to reason)."""
+PER_MESSAGE = 16
+"""Role and separators; OpenAI counts 3 to 4 (https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken)."""
+PER_PART = 16
+PER_TOOL = 64
+WITH_TOOLS = 2048
+"""Anthropic's system prompt for tools has 159 to 530 tokens for its first models, a few hundred more for later ones
+(https://docs.anthropic.com/en/docs/tool-use-pricing-and-tokens)."""
+UNKNOWN_OUTPUT = 8192
+"""`max_tokens` for a model of which nobody said how much it can write, where money is limited."""
+IMAGE_TOKENS = {"anthropic": 8_192}
+"""The most that one image may count, by dialect: Anthropic scales images down to 1,600 tokens, later models to about 4,800
+(https://platform.claude.com/docs/en/build-with-claude/vision)."""
+MOST_IMAGE_TOKENS = 50_000
+"""Anywhere else: gpt-4o-mini counts 2,833 and 5,667 for each of at most 8 tiles, which is the most of all
+(https://platform.openai.com/docs/guides/images-vision#calculating-costs)."""
+_OUTSIDE = frozenset({"url", "uri", "file_id", "file_uri", "fileUri", "image_url", "file_url", "file_data", "container"})
+"""Keys under which a part refers to something that is not in the request."""
+_COSTLY = frozenset({"web_search_options", "plugins", "mcp_servers", "container", "prediction"})
+"""Settings beyond the typed ones by which a request can cost more than its tokens."""
+_DEAR_TIERS = frozenset({"priority", "fast"})
+_MANY = 10**6
+_ENCODINGS = (
+    ("o200k_base", ("gpt-5", "gpt-5-*", "gpt-4.5-*", "gpt-4.1*", "gpt-4o*", "chatgpt-4o-*", "o1*", "o3*", "o4-mini*")),
+    ("cl100k_base", ("gpt-4", "gpt-4-*", "gpt-3.5-turbo*", "gpt-35-turbo*")),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What a request holds, counted once for all its legs."""
+
+    text_bytes: int
+    added: int
+    """Tokens allowed for templates."""
+    images: int
+    unbounded: str | None
+    """What in it has no bound."""
+
+
+class _Highest:
+    """The most that a model's price makes of so many tokens, in pico-USD, rounded up."""
+
+    __slots__ = ("_at", "_context", "_found")
+
+    def __init__(self, found: Found, at: float | None, context: Mapping[str, str] | None) -> None:
+        self._found = found
+        self._at = at
+        self._context = context
+
+    def known(self) -> bool:
+        """Whether the price says what tokens of both kinds cost."""
+        return highest_cost(self._found, 1, 1, self._at, self._context) is not None
+
+    def __call__(self, input_tokens: int, output_tokens: int) -> int:
+        cost = highest_cost(self._found, input_tokens, output_tokens, self._at, self._context)
+        if cost is None:
+            raise ValueError(f"{self._found.matched_name} has a price that does not say what its tokens cost")
+        return pico(cost)
+
+
+def estimate(
+    request: Request, plan: Plan, snapshot: Snapshot, book: PriceBook, *, at: float | None = None, exact: bool = False
+) -> Estimate:
+    """Return the most that a request can use, over all legs of its plan.
+
+    `at` is the time in epoch seconds, for prices that depend on it. `exact` counts with the models' own tokenizers, where they
+    are at hand: that takes milliseconds, the first time a second, and belongs on a thread (see `can_tighten`).
+    """
+    measured = measure(request)
+    legs = [
+        _leg(request, measured, target, snapshot.providers[target.provider], book, at, exact)
+        for target in strategy_targets(plan.strategy.name, plan.targets, plan.strategy.escalate_to)
+    ]
+    return Estimate(
+        legs=tuple(leg for leg, _ in legs),
+        asked_output=request.sampling.max_tokens,
+        least_output=_least_output(request),
+        explicit=any(explicit for _, explicit in legs),
+    )
+
+
+def _leg(
+    request: Request,
+    measured: Measured,
+    target: Target,
+    provider: Provider,
+    book: PriceBook,
+    at: float | None,
+    exact: bool,
+) -> tuple[Leg, bool]:
+    """A target's bound, and whether `max_tokens` must be sent for it to hold."""
+    sampling = request.sampling
+    entry = provider.models.get(target.model)
+    upstream = entry.upstream if entry else target.model
+    facts = profile(provider.kind, upstream)
+    text_tokens = measured.text_bytes
+    if exact and (name := _encoding_name(provider.kind, upstream)):
+        text_tokens = min(text_tokens, count(request, name))
+    cost, why = _price(target, provider, request, measured, book, at)
+    leg = Leg(
+        target=target,
+        input_tokens=text_tokens + measured.added + measured.images * IMAGE_TOKENS.get(provider.dialect, MOST_IMAGE_TOKENS),
+        max_output=sampling.max_tokens if sampling.max_tokens is not None else facts.max_output or UNKNOWN_OUTPUT,
+        answers=max(1, sampling.n or 1),
+        cost=cost,
+        why=why,
+        clampable="max_tokens" not in facts.refuses,
+    )
+    return leg, sampling.max_tokens is None and facts.max_output is None and cost is not None and cost is not _nothing
+
+
+def _price(
+    target: Target, provider: Provider, request: Request, measured: Measured, book: PriceBook, at: float | None
+) -> tuple[Cost | None, str | None]:
+    """What a leg costs at most; or None, and why nobody knows."""
+    found = find_target(book, provider, target.model)
+    if found is None:
+        return None, (
+            f"it has no price. Give it one in the config, in USD per million tokens: `prices: {{{target}: {{input: 1.25, "
+            f"output: 10}}}}`; or name a model whose price holds: `priced_as: openai/gpt-4o` for {target.model} under "
+            f"`providers.{provider.name}.models`."
+        )
+    tier = request.sampling.service_tier
+    cost = _Highest(found, at, {"service_tier": tier} if tier else None)
+    if not cost.known():
+        return None, f"its price says nothing of some of its tokens. Complete it under `prices.{target}` in the config."
+    if cost(_MANY, _MANY) == 0:
+        return _nothing, None
+    if measured.unbounded is not None:
+        return None, f"{measured.unbounded} can cost anything."
+    if tier in _DEAR_TIERS and not found.price.row.variants:
+        return None, f"its price does not say what the service tier {tier} costs."
+    return cost, None
+
+
+def _nothing(input_tokens: int, output_tokens: int) -> int:
+    """What a model costs that is free."""
+    return 0
+
+
+def _least_output(request: Request) -> int:
+    """What an answer needs: a model that is told how much to reason must be allowed more than that."""
+    thinking = request.thinking
+    budget = thinking.budget_tokens if thinking is not None and thinking.budget_tokens else 0
+    return budget + LEAST_OUTPUT
+
+
+# --- counting -----------------------------------------------------------------------------------------------------------
+
+
+def measure(request: Request) -> Measured:
+    """Count a request's bytes of text, images, and what its template may add."""
+    sums = _Sums()
+    sums.take(request)
+    return Measured(text_bytes=sums.bytes, added=sums.added, images=sums.images, unbounded=sums.unbounded)
+
+
+class _Sums:
+    """Adds up what a request holds."""
+
+    __slots__ = ("added", "bytes", "images", "texts", "unbounded")
+
+    def __init__(self, *, keep: bool = False) -> None:
+        self.bytes = 0
+        self.added = PER_REQUEST
+        self.images = 0
+        self.unbounded: str | None = None
+        self.texts: list[list[str]] | None = [] if keep else None
+        """Where they are kept: a list for each message, so that its parts can also be counted as one text."""
+
+    def take(self, request: Request) -> None:
+        """Add a whole request."""
+        self._begin()
+        for instruction in request.system:
+            self._part(instruction)
+        if request.extra:
+            self._extra(request.extra)
+        for message in request.messages:
+            self._begin()
+            self.added += PER_MESSAGE
+            for part in message.parts:
+                self._part(part)
+            if message.extra:
+                self._json(message.extra)
+        if request.tools:
+            self._begin()
+            self.added += WITH_TOOLS
+            for tool in request.tools:
+                self.added += PER_TOOL
+                self._json(tool)
+                if isinstance(tool, Opaque):
+                    self.unbounded = self.unbounded or "a tool that the provider runs itself"
+        if request.output is not None:
+            self._begin()
+            self._json(request.output)
+
+    def _begin(self) -> None:
+        if self.texts is not None:
+            self.texts.append([])
+
+    def _text(self, text: str) -> None:
+        self.bytes += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+        if self.texts is not None:
+            self.texts[-1].append(text)
+
+    def _json(self, value: Any) -> bytes:
+        written = msgspec.json.encode(value)
+        self.bytes += len(written)
+        if self.texts is not None:
+            self.texts[-1].append(written.decode("utf-8"))
+        return written
+
+    def _extra(self, extra: Mapping[str, Mapping[str, Any]]) -> None:
+        self._json(extra)
+        for said in extra.values():
+            for name in _COSTLY & said.keys():
+                self.unbounded = self.unbounded or f"`{name}`"
+
+    def _part(self, part: Part) -> None:
+        self.added += PER_PART
+        match part:
+            case Text() | Reasoning() | Refusal():
+                self._text(part.text)
+            case ToolCall():
+                self._text(part.name)
+                self._text(part.id)
+                self._text(part.arguments)
+            case ToolResult():
+                self._text(part.call_id)
+                for each in part.parts:
+                    self._part(each)
+            case Media():
+                self._media(part)
+            case Opaque():
+                if b"image" in self._json(part.data):
+                    self.images += 1
+                if _refers(part.data):
+                    self.unbounded = self.unbounded or "content that is not in the request"
+        if part.extra:
+            self._json(part.extra)
+
+    def _media(self, media: Media) -> None:
+        if media.name is not None:
+            self._text(media.name)
+        if media.kind == "image":
+            self.images += 1
+        elif media.text is not None:
+            self._text(media.text)
+        else:
+            self.unbounded = self.unbounded or f"a part of the kind {media.kind}"
+
+
+def _refers(value: Any) -> bool:
+    """Whether plain data names something outside itself."""
+    if isinstance(value, dict):
+        return any(key in _OUTSIDE or _refers(each) for key, each in value.items())
+    return isinstance(value, list) and any(_refers(each) for each in value)
+
+
+# --- tokenizers ---------------------------------------------------------------------------------------------------------
+
+
+def can_tighten(plan: Plan, snapshot: Snapshot) -> bool:
+    """Whether `exact` would give any leg of this plan a lower bound: its tokenizer is known, and installed."""
+    for target in strategy_targets(plan.strategy.name, plan.targets, plan.strategy.escalate_to):
+        provider = snapshot.providers[target.provider]
+        entry = provider.models.get(target.model)
+        if _encoding_name(provider.kind, entry.upstream if entry else target.model):
+            return _has_tokenizer()
+    return False
+
+
+@cache
+def _has_tokenizer() -> bool:
+    return find_spec("bpe_openai") is not None
+
+
+def _encoding_name(kind: str, upstream: str) -> str | None:
+    """The encoding of a model's tokenizer, as https://github.com/openai/tiktoken states it; None where it is not stated."""
+    if kind not in ("openai", "azure") or not _has_tokenizer():
+        return None
+    for name, globs in _ENCODINGS:
+        if any(fnmatchcase(upstream, glob) for glob in globs):
+            return name
+    return None
+
+
+@cache
+def _encoder(name: str) -> Callable[[str], Sequence[int]]:
+    """Load an encoding: about a second and 150 MB for the first."""
+    encode: Callable[[str], Sequence[int]] = import_module("bpe_openai").get_encoding(name).encode_ordinary
+    return encode
+
+
+def count(request: Request, encoding: str) -> int:
+    """Return the most tokens that a request's texts are under an encoding.
+
+    Texts of one message may reach the model as one text or apart, so the larger count is taken. Raises `ImportError` where
+    the package `bpe-openai` is not installed.
+    """
+    sums = _Sums(keep=True)
+    sums.take(request)
+    encode = _encoder(encoding)
+    total = 0
+    for texts in sums.texts or ():
+        apart = sum(len(encode(text)) for text in texts)
+        total += apart if len(texts) < 2 else max(apart, len(encode("".join(texts))))
+    return total

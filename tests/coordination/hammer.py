@@ -1,0 +1,66 @@
+"""A process that hammers one user's limits: run as a program by the tests and the benchmark.
+
+It reserves and settles as fast as it can, with several requests under way, and writes what happened to a file: one line a
+request (`begin_ns end_ns spent_pico`), one a refusal. Instants are of the clock that all processes share (CLOCK_MONOTONIC).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from podium.coordination.coordinator import Coordinator
+from podium.errors import LimitError
+from podium.routing.limits import Limit
+
+
+async def hammer(job: dict[str, Any]) -> dict[str, Any]:
+    coordinator = Coordinator.open(job["path"])
+    chance = random.Random(job["seed"])
+    limits = [Limit(**limit) for limit in job["limits"]]
+    done: list[tuple[int, int, int]] = []
+    refusals: list[dict[str, Any]] = []
+    at = job["at"]
+    while time.monotonic() < job["begin"]:
+        await asyncio.sleep(0.001)
+    stop = job["begin"] + job["seconds"]
+
+    async def one_after_another() -> None:
+        while time.monotonic() < stop:
+            worst = chance.randint(job["least"], job["most"])
+            asked = [(limit, worst if limit.kind == "cost_usd" else 1) for limit in limits]
+            try:
+                reservation = await coordinator.reserve(asked, at)
+            except LimitError as error:
+                refusals.append({"ns": time.monotonic_ns(), "worst": worst, **error.to_dict()})
+                if error.code == "budget_exceeded" and worst == job["least"]:
+                    return
+                await asyncio.sleep(0.0005)
+                continue
+            begin = time.monotonic_ns()
+            await asyncio.sleep(chance.uniform(0, job["busy_s"]))
+            spent = chance.randint(worst // 2, worst)
+            done.append((begin, time.monotonic_ns(), spent))
+            reservation.settle({"cost_usd": spent})
+
+    await asyncio.gather(*(one_after_another() for _ in range(job["at_once"])))
+    statistics = coordinator.statistics()
+    if job.get("linger"):
+        await asyncio.sleep(job["linger"])
+    coordinator.close()
+    return {"done": done, "refusals": refusals, "statistics": statistics}
+
+
+def main() -> None:
+    job = json.loads(sys.argv[1])
+    result = asyncio.run(hammer(job))
+    Path(job["report"]).write_text(json.dumps(result), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
