@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,13 @@ def mounts() -> Iterator[Callable[..., None]]:
     yield make
     for point in reversed(made):
         subprocess.run(["umount", "--lazy", point], check=True, capture_output=True)
+
+
+def fill(path: Path) -> None:
+    """Write until the disk is full."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            continue
 
 
 def test_a_store_that_another_process_locks_stops_nobody_and_gets_everything_later(tmp_path: Path) -> None:
@@ -124,16 +132,15 @@ def test_a_full_disk_is_dealt_with_as_on_full_says_and_the_ledger_is_whole_when_
         opened = started(50)
         ledger.started(opened)  # it is under way as the disk fills up
         filler = tmp_path / "filler"
-        with pytest.raises(OSError, match="No space left"), filler.open("wb", buffering=0) as file:
-            while True:
-                file.write(bytes(4096))
+        fill(filler)
+        refusals = []
         for number in range(51, 600):
             try:
                 record(ledger, number)
                 sent += 1
             except StoreError as error:
-                assert error.code == "ledger_full"
-                assert "No space left" in str(error)
+                refusals.append((error.code, "No space left" in str(error)))
+        assert set(refusals) <= {("ledger_full", True)}
         ledger.settled(settled(opened))
         ledger.ended(ended(opened))
         statistics = ledger.statistics()

@@ -208,7 +208,7 @@ def _day(slot: int, step_us: int, zone: ZoneInfo, known: dict[int, tuple[str, st
 
 
 def _add(groups: Groups, key: tuple[str | None, ...], row: tuple[int | None, ...]) -> None:
-    if row[0] is None:  # an ungrouped sum of nothing
+    if not any(row):  # an ungrouped sum of nothing
         return
     sums = groups.get(key)
     if sums is None:
