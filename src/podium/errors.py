@@ -25,6 +25,8 @@
     ├── AllTargetsFailed(attempts)     a plan has no target left
     ├── InsufficientAnswers            a consensus got fewer answers than it needs
     ├── NoQuorum                       the answers of a consensus do not agree
+    ├── StreamLeft                     a stream was left before its end, or is read a second time
+    ├── ModelsClosed                   the `Models` was closed while the request ran
     └── StoreError                     a ledger or coordination store failed
 
 Rules. Code decides by facts (`code`, `retryable`, `moves_on`), never by ladders of isinstance. `retryable`: the same target
@@ -350,6 +352,20 @@ class NoQuorum(PodiumError):
 
     code = "no_quorum"
     status = 502
+
+
+class StreamLeft(PodiumError):
+    """A stream was left before its end, so there is no whole result; or it is read a second time."""
+
+    code = "stream_left"
+    status = 499
+
+
+class ModelsClosed(PodiumError):
+    """The `Models` was closed, here or by another task, while the request ran."""
+
+    code = "models_closed"
+    status = 503
 
 
 class StoreError(PodiumError):
