@@ -62,6 +62,15 @@ def test_a_name_cannot_reach_the_terminal_with_control_characters(data: Path) ->
     assert "\x1b" not in run("--data", str(data)).stdout
 
 
+def test_a_narrow_terminal_shows_whole_figures_in_fewer_columns(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = run("--data", str(data)).stdout
+    assert "\u2026" not in shown
+    assert "tokens/s" not in shown
+    assert "$0.00045" in shown
+    assert max(len(line) for line in shown.splitlines() if "data" not in line) <= 80
+
+
 def test_json_is_the_report_itself(data: Path) -> None:
     report = json.loads(run("--data", str(data), "--json").stdout)
     assert report["overall"]["total"]["requests"] == report["recent"]["total"]["requests"] == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 from decimal import Decimal
@@ -288,6 +289,38 @@ def test_a_state_survives_json() -> None:
     metrics.observe(attempt())
     state = metrics.state()
     assert msgspec.json.decode(msgspec.json.encode(state), type=State) == state
+
+
+def test_a_request_that_the_collector_ends_while_another_is_recorded_counts_too() -> None:
+    metrics = Metrics()
+
+    class Abandoned:
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            metrics.observe(ended(outcome="cancelled"))
+
+    def work() -> None:
+        for number in range(60):  # the collector strikes a little later each time
+            record = attempt(model=f"model-{number}")
+            gc.collect(0)
+            gc.set_threshold(1 + number % 30)
+            Abandoned()
+            metrics.observe(record)
+
+    before = gc.get_threshold()
+    gc.freeze()
+    try:
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        thread.join(30)
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+    assert not thread.is_alive(), "it waits for itself"
+    gc.collect()
+    assert metrics.snapshot().overall.total.cancelled == 60
 
 
 def test_threads_that_record_while_others_read_lose_nothing() -> None:

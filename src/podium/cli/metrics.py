@@ -19,6 +19,8 @@ from podium.cli.source import open_models
 from podium.errors import RequestError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from podium.observe.report import Report
     from podium.observe.share import Found
 
@@ -66,7 +68,8 @@ def metrics(
     else:
         from podium.cli import metrics_table
 
-        console.console("out").print(metrics_table.render(_report(found), folder))
+        terminal = console.console("out")
+        terminal.print(metrics_table.render(_report(found), folder, terminal.width))
     if found.unreadable:
         console.say(f"Not read, as they are no metrics of this version: {', '.join(found.unreadable)}.", "yellow")
 
@@ -122,12 +125,16 @@ def _watch(folder: Path, every_s: float, as_json: bool) -> None:
     if as_json:
         _again(every_s, lambda: _write_json_line(_read(folder)))
     terminal = console.console("out")
+
+    def render() -> RenderableType:
+        return metrics_table.render(_report(_read(folder)), folder, terminal.width)
+
     if not terminal.is_terminal:
-        _again(every_s, lambda: terminal.print(metrics_table.render(_report(_read(folder)), folder)))
+        _again(every_s, lambda: terminal.print(render()))
     from rich.live import Live
 
     with Live(console=terminal, screen=True, auto_refresh=False) as live:
-        _again(every_s, lambda: live.update(metrics_table.render(_report(_read(folder)), folder), refresh=True))
+        _again(every_s, lambda: live.update(render(), refresh=True))
 
 
 def _again(every_s: float, show: Callable[[], None]) -> Never:

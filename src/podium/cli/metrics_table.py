@@ -1,15 +1,16 @@
 """How metrics look in a terminal: a line of where they are from, the totals, then targets, tiers and experiments.
 
 Rules. Names come from callers and configs, so they are cleaned of control characters. What is not known is a dash.
+A narrow terminal gets fewer columns, not narrower ones.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
 
 _UNKNOWN = "-"
 _MOST_ERRORS = 8
-_TIMES = ("p50", "p95", "p99", "first p50")
+_WIDE = 120
 
 
-def render(report: Report, folder: Path) -> RenderableType:
-    """Draw a report."""
+def render(report: Report, folder: Path, width: int) -> RenderableType:
+    """Draw a report for a terminal of some width."""
     parts: list[RenderableType] = [_head(report, folder)]
     if not report.overall.total.attempts and not report.overall.total.requests:
         parts.append(
@@ -36,12 +37,12 @@ def render(report: Report, folder: Path) -> RenderableType:
         return Group(*parts)
     parts.append(Text())
     spans = {"last 5 min": report.recent.total, "since start": report.overall.total}
-    parts.append(_requests("", spans))
+    parts.append(_table("", _REQUESTS, spans, width))
     window, span = (report.recent, "last 5 min") if report.recent.total.attempts else (report.overall, "since start")
-    parts += [Text(), _attempts(f"target, {span}", window.targets)]
+    parts += [Text(), _table(f"target, {span}", _ATTEMPTS, window.targets, width)]
     for title, rows in ((f"tier, {span}", window.tiers), (f"experiment, {span}", window.experiments)):
         if rows:
-            parts += [Text(), _requests(title, rows)]
+            parts += [Text(), _table(title, _REQUESTS, rows, width)]
     if notes := _notes(report, window, span):
         parts += [Text(), *notes]
     return Group(*parts)
@@ -54,58 +55,54 @@ def _head(report: Report, folder: Path) -> Text:
     return text
 
 
-def _table(title: str, columns: tuple[str, ...]) -> Table:
+class _Column(NamedTuple):
+    title: str
+    figure: Callable[[Row], str | Text]
+    always: bool = False
+    """Whether it is there in a narrow terminal too."""
+
+
+_TOKENS = _Column("tokens", lambda row: f"{row.tokens.total:,}")
+_COST = _Column("cost", lambda row: _cost(row.cost_usd), always=True)
+_REQUESTS = (
+    _Column("requests", lambda row: f"{row.requests:,}", always=True),
+    _Column("ok", lambda row: _share(row.successes, row.requests), always=True),
+    _Column("failed", lambda row: _alarming(row.failures), always=True),
+    _Column("left", lambda row: f"{row.cancelled:,}"),
+    _Column("p50", lambda row: _quantile(row.latency_s, "p50"), always=True),
+    _Column("p95", lambda row: _quantile(row.latency_s, "p95"), always=True),
+    _Column("p99", lambda row: _quantile(row.latency_s, "p99")),
+    _Column("first p50", lambda row: _quantile(row.first_token_s, "p50")),
+    _Column("retries", lambda row: f"{row.retries:,}"),
+    _Column("fallbacks", lambda row: f"{row.fallbacks:,}"),
+    _Column("hedges", lambda row: f"{row.hedges:,}"),
+    _TOKENS,
+    _COST,
+)
+_ATTEMPTS = (
+    _Column("attempts", lambda row: f"{row.attempts:,}", always=True),
+    _Column("answered", lambda row: f"{row.outcomes.get('won', 0) + row.outcomes.get('answered', 0):,}"),
+    _Column("failed", lambda row: _alarming(row.outcomes.get("failed", 0)), always=True),
+    _Column("lost", lambda row: f"{row.outcomes.get('lost', 0):,}"),
+    _Column("p50", lambda row: _quantile(row.attempt_latency_s, "p50"), always=True),
+    _Column("p95", lambda row: _quantile(row.attempt_latency_s, "p95"), always=True),
+    _Column("p99", lambda row: _quantile(row.attempt_latency_s, "p99")),
+    _Column("first p50", lambda row: _quantile(row.attempt_first_token_s, "p50")),
+    _Column("first p95", lambda row: _quantile(row.attempt_first_token_s, "p95")),
+    _Column("tokens/s", lambda row: _UNKNOWN if row.tokens_per_second is None else f"{row.tokens_per_second:,.0f}"),
+    _TOKENS,
+    _COST,
+)
+
+
+def _table(title: str, columns: Sequence[_Column], rows: Mapping[str, Row], width: int) -> Table:
+    shown = [column for column in columns if column.always or width >= _WIDE]
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column(title, overflow="fold")
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
-
-
-def _requests(title: str, rows: Mapping[str, Row]) -> Table:
-    counts = ("requests", "ok", "failed", "left")
-    table = _table(title, (*counts, *_TIMES, "retries", "fallbacks", "hedges", "tokens", "cost"))
+    for column in shown:
+        table.add_column(column.title, justify="right", no_wrap=True)
     for name, row in rows.items():
-        p50, p95, p99 = _quantiles(row.latency_s)
-        table.add_row(
-            console.clean(name),
-            f"{row.requests:,}",
-            _share(row.successes, row.requests),
-            _alarming(row.failures),
-            f"{row.cancelled:,}",
-            p50,
-            p95,
-            p99,
-            _quantiles(row.first_token_s)[0],
-            f"{row.retries:,}",
-            f"{row.fallbacks:,}",
-            f"{row.hedges:,}",
-            f"{row.tokens.total:,}",
-            _cost(row.cost_usd),
-        )
-    return table
-
-
-def _attempts(title: str, rows: Mapping[str, Row]) -> Table:
-    table = _table(title, ("attempts", "answered", "failed", "lost", *_TIMES, "first p95", "tokens/s", "tokens", "cost"))
-    for name, row in rows.items():
-        p50, p95, p99 = _quantiles(row.attempt_latency_s)
-        first_p50, first_p95, _ = _quantiles(row.attempt_first_token_s)
-        table.add_row(
-            console.clean(name),
-            f"{row.attempts:,}",
-            f"{row.outcomes.get('won', 0) + row.outcomes.get('answered', 0):,}",
-            _alarming(row.outcomes.get("failed", 0)),
-            f"{row.outcomes.get('lost', 0):,}",
-            p50,
-            p95,
-            p99,
-            first_p50,
-            first_p95,
-            _UNKNOWN if row.tokens_per_second is None else f"{row.tokens_per_second:,.0f}",
-            f"{row.tokens.total:,}",
-            _cost(row.cost_usd),
-        )
+        table.add_row(console.clean(name), *(column.figure(row) for column in shown))
     return table
 
 
@@ -129,10 +126,8 @@ def _notes(report: Report, window: Window, span: str) -> list[RenderableType]:
     return notes
 
 
-def _quantiles(distribution: Distribution | None) -> tuple[str, str, str]:
-    if distribution is None:
-        return _UNKNOWN, _UNKNOWN, _UNKNOWN
-    return console.seconds(distribution.p50), console.seconds(distribution.p95), console.seconds(distribution.p99)
+def _quantile(distribution: Distribution | None, name: Literal["p50", "p95", "p99"]) -> str:
+    return _UNKNOWN if distribution is None else console.seconds(getattr(distribution, name))
 
 
 def _share(part: int, whole: int) -> str:

@@ -51,7 +51,7 @@ class Metrics:
         track_cost: bool = True,
         throttled: Callable[[], Mapping[str, float]] = dict,
         failures: Callable[[], Mapping[str, int]] = dict,
-        max_series: int = 1000,
+        max_series: int = 500,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.track_performance = track_performance
@@ -69,7 +69,8 @@ class Metrics:
 
     def reset(self) -> None:
         """Forget everything, and begin again."""
-        self._recording = threading.Lock()
+        # Reentrant: the collector may end an abandoned request, and so record it, while its thread records another.
+        self._recording = threading.RLock()
         self._reading = threading.RLock()
         self.started_at = self._clock()
         self._changed = False

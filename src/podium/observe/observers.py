@@ -59,7 +59,7 @@ class Observers:
         self._plain: list[Observer] = [each for each in observers if not isinstance(each, Beginning)]
         self._beginning: list[tuple[str, Beginning]] = [(each.name, each) for each in observers if isinstance(each, Beginning)]
         self._failures: dict[str, int] = {}
-        self._counting = threading.Lock()
+        self._counting = threading.RLock()  # the collector may end a request while its thread is in here
 
     def begin(self, request: RequestFacts) -> Watch:
         """Tell of a request that begins; its records go to what this returns."""

@@ -125,17 +125,19 @@ class _Trace:
                 f"{OPERATION} {record.model}",
                 context=context,
                 kind=SpanKind.CLIENT,
-                attributes=_start(record),
+                attributes=_start(record) | _end(record),
                 start_time=_nanoseconds(record.started_at),
             )
-            _end_attempt(span, record)
+            if _has_failed(record):
+                span.set_status(Status(StatusCode.ERROR))
+            span.end(_nanoseconds(record.started_at + record.duration_s))
             context = trace.set_span_in_context(span)
         if self._of._meters is not None:
             self._of._meters.record(record, context)
 
 
 def _start(record: AttemptRecord) -> Attributes:
-    """What samplers may want to know, so it is there when the span starts."""
+    """What is known before the call, and also labels the metrics."""
     return _known(
         {
             "gen_ai.operation.name": OPERATION,
@@ -147,8 +149,12 @@ def _start(record: AttemptRecord) -> Attributes:
     )
 
 
-def _end_attempt(span: trace.Span, record: AttemptRecord) -> None:
-    answered = record.outcome in ANSWERED
+def _has_failed(record: AttemptRecord) -> bool:
+    return record.outcome not in ANSWERED and record.error_code is not None
+
+
+def _end(record: AttemptRecord) -> Attributes:
+    """What there is to say at the end."""
     attributes: Attributes = {
         "gen_ai.request.stream": record.streamed or None,
         "gen_ai.conversation.id": record.request.conversation,
@@ -169,11 +175,9 @@ def _end_attempt(span: trace.Span, record: AttemptRecord) -> None:
         attributes["podium.usage.estimated_output_tokens"] = record.usage.total_output
     elif record.usage is not None:
         attributes |= _usage(record.usage)
-    if not answered and record.error_code is not None:
+    if _has_failed(record):
         attributes["error.type"] = record.error_code
-        span.set_status(Status(StatusCode.ERROR))
-    span.set_attributes(_known(attributes))
-    span.end(_nanoseconds(record.started_at + record.duration_s))
+    return _known(attributes)
 
 
 def _usage(usage: Usage) -> Attributes:

@@ -1,8 +1,8 @@
 """The metrics of all processes of a data folder: each writes its own, whoever wants to see them adds them up.
 
 Theory. A process writes its state to `<pid>-<start>.json` beside a lock file that it holds (flock) as long as it lives, so the
-kernel itself says who is gone. Writing is a thread's work, at most once a second and only when something was counted; a request
-pays for one flag. A reader adds up all states; nobody waits for anybody.
+kernel itself says who is gone. Writing is a thread's work, at most once a second and only when something was counted; a
+request pays for one flag. A reader adds up all states; nobody waits for anybody.
 
 Rules.
 - A file is replaced whole (`os.replace`), so a reader never sees half of one.
@@ -36,6 +36,8 @@ _ENDED = "ended.json"
 _NEW = ".new"
 _FOLDING = "folding.lock"
 _FOLD_EVERY_S = 30.0
+_REST = 50
+"""How many times as long as a write took the writer rests at least: it may have 2 % of a core, whatever there is to write."""
 _WINDOW_S = RING * SLICE_S
 
 
@@ -236,8 +238,9 @@ class Publisher:
         while not self._closing.is_set():
             self._changed.wait()
             self._changed.clear()
+            began = time.perf_counter()
             self._write()
-            self._closing.wait(self._every_s)
+            self._closing.wait(max(self._every_s, (time.perf_counter() - began) * _REST))
 
     def _write(self) -> None:
         try:

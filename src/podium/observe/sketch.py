@@ -19,6 +19,7 @@ Rules.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
@@ -94,9 +95,8 @@ class Sketch(msgspec.Struct, omit_defaults=True):
         if not other.count:
             return
         if self.counts:
-            counts = self.counts
-            for bucket, count in other.counts.items():
-                counts[bucket] = counts.get(bucket, 0) + count
+            known = self.counts.get
+            self.counts.update([(bucket, known(bucket, 0) + count) for bucket, count in other.counts.items()])
         else:
             self.counts = other.counts.copy()
         if len(self.counts) > self.limit:
@@ -115,20 +115,17 @@ class Sketch(msgspec.Struct, omit_defaults=True):
             self.counts[lowest] += self.counts.pop(bucket)
 
     def quantiles(self, ranks: Sequence[float]) -> list[float]:
-        """Return the values at some ranks between 0 and 1, given in ascending order. Raises `ValueError` where there is none.
+        """Return the values at some ranks between 0 and 1. Raises `ValueError` where there is none.
 
         The exact answer for rank q of n values is the one at index floor(q (n - 1)) in ascending order.
         """
         if not self.count:
             raise ValueError("There are no values, so they have no quantiles.")
         buckets = sorted(self.counts)
-        sums = list(accumulate((self.counts[bucket] for bucket in buckets), initial=self.zeros))
+        sums = list(accumulate(map(self.counts.__getitem__, buckets), initial=self.zeros))
         found: list[float] = []
-        at = 0
         for rank in ranks:
-            index = math.floor(rank * (self.count - 1))
-            while sums[at] <= index:
-                at += 1
+            at = bisect_right(sums, math.floor(rank * (self.count - 1)))
             middle = _middle(buckets[at - 1]) if at else 0.0
             found.append(min(max(middle, self.min), self.max))
         return found
