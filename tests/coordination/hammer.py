@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from podium.coordination.coordinator import Coordinator
+from podium.coordination import Coordinator
 from podium.errors import LimitError
 from podium.routing.limits import Limit
 
@@ -26,8 +26,7 @@ async def hammer(job: dict[str, Any]) -> dict[str, Any]:
     done: list[tuple[int, int, int]] = []
     refusals: list[dict[str, Any]] = []
     at = job["at"]
-    while time.monotonic() < job["begin"]:
-        await asyncio.sleep(0.001)
+    await asyncio.sleep(max(0.0, job["begin"] - time.monotonic()))
     stop = job["begin"] + job["seconds"]
 
     async def one_after_another() -> None:
@@ -38,7 +37,7 @@ async def hammer(job: dict[str, Any]) -> dict[str, Any]:
                 reservation = await coordinator.reserve(asked, at)
             except LimitError as error:
                 refusals.append({"ns": time.monotonic_ns(), "worst": worst, **error.to_dict()})
-                if error.code == "budget_exceeded" and worst == job["least"]:
+                if error.code == "budget_exceeded" and job.get("until_refused"):
                     return
                 await asyncio.sleep(0.0005)
                 continue
@@ -50,8 +49,6 @@ async def hammer(job: dict[str, Any]) -> dict[str, Any]:
 
     await asyncio.gather(*(one_after_another() for _ in range(job["at_once"])))
     statistics = coordinator.statistics()
-    if job.get("linger"):
-        await asyncio.sleep(job["linger"])
     coordinator.close()
     return {"done": done, "refusals": refusals, "statistics": statistics}
 
