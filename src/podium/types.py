@@ -308,8 +308,8 @@ class Profile(Value, frozen=True, kw_only=True):
     """Settings that the model rejects: fields of `Sampling` (`temperature`, `stop`, ...), `thinking`, `output.json_schema`."""
     max_tokens_field: str = "max_tokens"
     """`max_tokens` or `max_completion_tokens` (OpenAI Chat)."""
-    system_role: Literal["system", "developer"] = "system"
-    """What the role of instructions is called (OpenAI Chat)."""
+    system_role: Literal["system", "developer", "user"] = "system"
+    """What the role of instructions is called (OpenAI Chat); `user`: the model takes none, and they stand as marked text."""
     thinking: Literal["none", "effort", "budget", "adaptive", "openrouter", "unknown"] = "unknown"
     """How reasoning is asked for; `unknown` passes what the caller said in the dialect's own way."""
     efforts: tuple[str, ...] = ()
@@ -317,6 +317,8 @@ class Profile(Value, frozen=True, kw_only=True):
     max_output: int | None = None
     """The most tokens an answer may have."""
     max_temperature: float | None = None
+    max_stop: int | None = None
+    """The most stop sequences that the model takes."""
     call_id_pattern: str | None = None
     """A regular expression that a tool call's id must match (Mistral: nine letters or digits)."""
     stream_usage: bool = True
@@ -325,6 +327,8 @@ class Profile(Value, frozen=True, kw_only=True):
     """Whether a tool's `strict` is understood."""
     inline_system: bool = False
     """Whether a system message may stand inside the conversation (Anthropic, from Claude Opus 4.8 on)."""
+    cache_marks: bool = False
+    """Whether Anthropic's `cache_control` is taken on parts of messages (OpenRouter)."""
 
 
 # --- Usage, events, responses ----------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ from podium.types import (
     unfold,
 )
 from podium.wire.anthropic import CODEC
-from podium.wire.anthropic_blocks import wire_name
+from podium.wire.tool_names import fit_name
 from recordings import Recording, each_recording
 
 words = st.text(st.characters(codec="utf-8"), max_size=8)
@@ -253,7 +253,7 @@ def test_an_answer_of_any_origin_streams_as_it_dumps(response: Response) -> None
     streamed = fold(read_stream(CODEC.reader(), [b"".join(writer.send(event) for event in unfold(response))]))
     assert "".join(part.text for part in streamed.parts if isinstance(part, Text)) == response.text
     assert [(call.name, call.load_arguments()) for call in streamed.tool_calls if call.arguments != "{"] == [
-        (wire_name(call.name), call.load_arguments()) for call in response.tool_calls if call.arguments != "{"
+        (fit_name(call.name, 128), call.load_arguments()) for call in response.tool_calls if call.arguments != "{"
     ]
     try:
         whole = fold(CODEC.load_response(CODEC.dump_response(response)))

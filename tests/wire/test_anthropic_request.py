@@ -301,7 +301,7 @@ def test_settings_are_typed() -> None:
     loaded = CODEC.load_request(json.dumps(body).encode())
     assert loaded.sampling == Sampling(max_tokens=10, temperature=0.5, stop=("x",), user="u", service_tier="auto")
     assert loaded.tool_choice == ToolChoice(mode="required", parallel=False)
-    assert loaded.output == Output(kind="json_schema", schema={"type": "object"})
+    assert loaded.output == Output(kind="json_schema", schema={"type": "object"}, strict=True)
     assert loaded.thinking is not None
     assert (loaded.thinking.enabled, loaded.thinking.budget_tokens, loaded.thinking.effort) == (True, 2000, "low")
 
@@ -742,7 +742,7 @@ def test_schemas_are_kept_whole() -> None:
         output=Output(kind="json_schema", schema=schema, name="n", strict=True),
     )
     assert body["tools"] == [{"name": "f", "description": "d", "input_schema": schema, "strict": True}]
-    assert body["output_config"] == {"format": {"type": "json_schema", "schema": schema}}
+    assert body["output_config"] == {"format": {"type": "json_schema", "schema": {**schema, "title": "n"}}}
     assert losses == []
     body, losses = _dump(tools=(Tool(name="f", strict=True),), profile=Profile(tool_strict=False))
     assert "strict" not in body["tools"][0]

@@ -155,7 +155,7 @@ class Performance:
         sent = sum(beat.tokens for beat in play(self._script))
         speed = self._settings.tokens_per_s
         await self._until(self._first_at + (max(0, sent - 1) / speed if speed else 0.0))
-        content = codec(self._exchange.dialect).dump_response(respond(self._script, self._exchange.dialect))
+        content = codec(self._exchange.dialect).dump_response(respond(self._script, self._exchange.dialect), self._asked)
         headers = {**headers, "content-type": "application/json"}
         self._exchange.status = 200
         if fault == "malformed_after":

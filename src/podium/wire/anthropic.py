@@ -46,8 +46,8 @@ class Anthropic:
         """Read a client's request; raises `RequestError` with the faulty `param`."""
         return load_request(body)
 
-    def dump_response(self, response: Response) -> bytes:
-        """Write a whole answer for a client."""
+    def dump_response(self, response: Response, request: Request | None = None) -> bytes:
+        """Write a whole answer for a client; nothing in an Anthropic request changes its form."""
         return dump_response(response)
 
     def writer(self, request: Request) -> Writer:

@@ -8,9 +8,11 @@ Rules.
 - `difference` and `overlay` are inverse: `overlay(said, difference(raw, said)) == raw`.
 - Notes begin with `$` and are never sent: `$absent` (keys that the typed fields would write and the original had not),
   `$keys` (keys of the original that begin with `$` themselves), `$content` (a string stood where a list may stand), `$empty` (a
-  text block that was empty in the original too), `$type` (a thinking block's type), `$unsigned` (it had nothing but its text).
+  text block that was empty in the original too), `$type` (a thinking block's type), `$unsigned` (it had nothing but its text),
+  `$file` (a file that Anthropic keeps).
 - Reasoning of another origin reaches an Anthropic client as a thinking block whose signature begins with `podium.` and holds
-  the part's extra; when the client sends it back, it is that part again, and goes home to the dialect that it came from.
+  the part's extra; when the client sends it back, it is that part again, and goes home to the dialect that it came from. What
+  other dialects said of a tool call (Gemini signs calls) travels the same way, in a redacted_thinking block before the call.
 
 The blocks: https://platform.claude.com/docs/en/api/messages
 """
@@ -22,24 +24,30 @@ import hashlib
 import re
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from podium.errors import UnrepresentableError
 from podium.types import Extra, Media, Opaque, Part, Reasoning, Text, ToolCall, ToolResult
 from podium.wire.documents import Malformed, kind_of, load_json
+from podium.wire.losses import spoken_members
+from podium.wire.tool_names import fit_name
 
 NAME = "anthropic"
 """The dialect's name, and its key in every `extra`."""
+
+NAME_LIMIT = 128
+"""The longest name of a tool that Anthropic takes."""
 
 IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 """The images that Anthropic reads: https://platform.claude.com/docs/en/build-with-claude/vision"""
 
 _MARK = "podium."
 _ID = re.compile(r"[a-zA-Z0-9_-]+")
-_TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _NOT_ALLOWED = re.compile(r"[^a-zA-Z0-9_-]")
-_DATA_URL = re.compile(r"data:(?P<type>[^;,]*)(?:;[^;,]+)*?;base64,(?P<data>.*)", re.DOTALL | re.IGNORECASE)
+_DATA_URL = re.compile(r"data:(?P<type>[^;,]*)(?:;[^;,]+)*?(?P<base64>;base64)?,", re.IGNORECASE)
+_SAME_TYPES = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg"}
 
 decode = msgspec.json.decode
 encode = msgspec.json.encode
@@ -98,14 +106,6 @@ def wire_id(call_id: str) -> str:
     return f"{_NOT_ALLOWED.sub('_', call_id) or 'call'}_{hashlib.sha256(call_id.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
-def wire_name(name: str) -> str:
-    """Return a tool's name in Anthropic's letters and length; the same name always becomes the same one."""
-    if _TOOL_NAME.fullmatch(name):
-        return name
-    digest = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:8]
-    return f"{_NOT_ALLOWED.sub('_', name)[:119]}_{digest}"
-
-
 # --- From blocks to parts --------------------------------------------------------------------------------------------
 
 
@@ -136,6 +136,10 @@ def _load_thinking(block: dict[str, Any], path: str) -> Reasoning:
 
 
 def _load_redacted(block: dict[str, Any], path: str) -> Reasoning:
+    data = block.get("data")
+    if type(data) is str and data.startswith(_MARK):
+        extra = _load_mark(data)
+        return Reasoning(extra=own({"$carries": extra}) if extra else {})
     return Reasoning(extra=own({"$type": "redacted_thinking", **difference(block, {"type": "redacted_thinking"})}))
 
 
@@ -143,7 +147,7 @@ def _load_call(block: dict[str, Any], path: str) -> ToolCall:
     call_id, name, arguments = _string(block, "id", path), _string(block, "name", path), block.get("input")
     if type(arguments) is not dict:
         raise Malformed(f"{path}.input", "must be an object")
-    said = {"type": "tool_use", "id": wire_id(call_id), "name": wire_name(name), "input": arguments}
+    said = {"type": "tool_use", "id": wire_id(call_id), "name": fit_name(name, NAME_LIMIT), "input": arguments}
     return ToolCall(id=call_id, name=name, arguments=encode(arguments).decode(), extra=own(difference(block, said)))
 
 
@@ -178,6 +182,7 @@ def _load_media(block: dict[str, Any], path: str) -> Media | Opaque:
         raise Malformed(f"{path}.source", "must be an object")
     title = block.get("title")
     fields: dict[str, Any] = {"kind": kind, "name": title if kind == "document" and type(title) is str else None}
+    notes: dict[str, Any] = {}
     media_type, data = source.get("media_type"), source.get("data")
     media_type = media_type if type(media_type) is str else None
     match source.get("type"):
@@ -189,9 +194,10 @@ def _load_media(block: dict[str, Any], path: str) -> Media | Opaque:
             fields["url"] = source["url"]
         case "file" if type(source.get("file_id")) is str:
             fields["file_id"] = source["file_id"]
+            notes["$file"] = True
         case _:  # blocks as a document's content, kinds of files that no other dialect would take either
             return Opaque(dialect=NAME, data=block)
-    return Media(**fields, extra=own(difference(block, dump_media(Media(**fields), path))))
+    return Media(**fields, extra=own(difference(block, dump_media(Media(**fields), path)) | notes))
 
 
 _LOADERS: dict[str, Callable[[dict[str, Any], str], Part]] = {
@@ -241,6 +247,32 @@ def dump_reasoning(part: Reasoning) -> dict[str, Any]:
     return overlay({"type": "thinking", "thinking": part.text}, kept)
 
 
+def carry(part: ToolCall) -> dict[str, Any] | None:
+    """Return the block, if one is needed, that goes before a call and brings back what other dialects said of it."""
+    told = {
+        dialect: spoken for dialect, members in part.extra.items() if dialect != NAME and (spoken := spoken_members(members))
+    }
+    return {"type": "redacted_thinking", "data": dump_mark({"call": {"id": wire_id(part.id)}, **told})} if told else None
+
+
+def take_carried(parts: list[Part]) -> list[Part]:
+    """Give the calls among a message's parts back what `carry` took, and take its blocks out."""
+    carried: dict[str, Extra] = {}
+    left: list[Part] = []
+    for part in parts:
+        told = part.extra.get(NAME, {}).get("$carries") if isinstance(part, Reasoning) else None
+        if told is None:
+            left.append(part)
+        else:
+            carried[str(told.get("call", {}).get("id"))] = {key: value for key, value in told.items() if key != "call"}
+    if not carried:
+        return parts
+    return [
+        part.replace(extra={**extra, **part.extra}) if isinstance(part, ToolCall) and (extra := carried.get(part.id)) else part
+        for part in left
+    ]
+
+
 def dump_mark(extra: Extra) -> str:
     """Write the extra of reasoning that is not Anthropic's as a signature that only Podium reads."""
     return _MARK + base64.urlsafe_b64encode(encode(extra, order="sorted")).decode()
@@ -269,7 +301,7 @@ def dump_call(part: ToolCall, path: str) -> dict[str, Any]:
             param=f"{path}.arguments",
             hint="Leave the call out, or mend its arguments.",
         )
-    block = {"type": "tool_use", "id": wire_id(part.id), "name": wire_name(part.name), "input": arguments}
+    block = {"type": "tool_use", "id": wire_id(part.id), "name": fit_name(part.name, NAME_LIMIT), "input": arguments}
     return overlay(block, part.extra.get(NAME)) if part.extra else block
 
 
@@ -295,20 +327,25 @@ def dump_media(part: Media, path: str) -> dict[str, Any]:
 def _source(part: Media, path: str) -> dict[str, Any]:
     kind, data, media_type = part.kind, part.data, part.media_type
     if kind in ("image", "document"):
-        if part.url is not None and (found := _DATA_URL.fullmatch(part.url)):
-            data, media_type = found["data"], found["type"].lower() or media_type
+        if part.url is not None and (found := _DATA_URL.match(part.url)):
+            data, media_type = part.url[found.end() :], found["type"] or media_type
+            if not found["base64"]:
+                data = base64.b64encode(unquote_to_bytes(data)).decode()
         elif part.url is not None:
             return {"type": "url", "url": part.url}
-        if part.file_id is not None:
+        if part.file_id is not None and (not part.extra or NAME in part.extra):
             return {"type": "file", "file_id": part.file_id}
         if part.text is not None and kind == "document":
             return {"type": "text", "media_type": "text/plain", "data": part.text}
+        if media_type is not None:
+            media_type = _SAME_TYPES.get(media_type.lower(), media_type.lower())
         if data is not None and media_type in (IMAGE_TYPES if kind == "image" else ("application/pdf",)):
             return {"type": "base64", "media_type": media_type, "data": data}
         if data is not None and kind == "document" and (media_type or "").startswith("text/"):
             return {"type": "text", "media_type": "text/plain", "data": _plain(data, path)}
+    what = "uploaded to another provider" if part.file_id is not None else f"of the type {media_type or 'unknown'}"
     raise UnrepresentableError(
-        f"Anthropic reads no {kind} of the type {media_type or 'unknown'}.",
+        f"Anthropic reads no {kind} {what}.",
         param=path,
         hint="Send JPEG, PNG, GIF or WebP images, and documents as PDF or plain text.",
     )

@@ -27,53 +27,14 @@ from podium.errors import (
     ModelNotFound,
     Overloaded,
     PodiumError,
-    ProtocolBroken,
     ProviderError,
     Refused,
     Throttled,
     TimedOut,
-    Unreachable,
     UnsupportedSetting,
 )
 from podium.wire.documents import dump_json
-from podium.wire.failures import Words, classify, failure, load_retry_after, open_failure, redact
-
-_CLASSES: dict[str, type[ProviderError]] = {
-    kind.code: kind
-    for kind in (
-        ProviderError,
-        AuthFailed,
-        ModelNotFound,
-        InvalidRequest,
-        UnsupportedSetting,
-        ContextTooLong,
-        Refused,
-        Throttled,
-        Overloaded,
-        TimedOut,
-        Unreachable,
-        ProtocolBroken,
-    )
-}
-"""The provider errors by their codes, as `error.code` says them."""
-
-_OWN: dict[str, tuple[type[ProviderError], dict[str, Any]]] = {
-    "podium_error": (ProviderError, {}),
-    "invalid_config": (ProviderError, {}),
-    "invalid_request": (InvalidRequest, {}),
-    "unknown_spec": (ModelNotFound, {}),
-    "not_allowed": (AuthFailed, {}),
-    "unrepresentable": (InvalidRequest, {"moves_on": True}),
-    "limit": (Throttled, {"retryable": False}),
-    "rate_limited": (Throttled, {}),
-    "budget_exceeded": (Throttled, {"retryable": False}),
-    "cost_too_high": (Throttled, {"retryable": False}),
-    "all_targets_failed": (Overloaded, {"retryable": False}),
-    "store_error": (Overloaded, {}),
-}
-"""The codes that are no provider's, and what each means where it comes from an upstream that is Podium too."""
-
-_KINDS: dict[str, tuple[type[ProviderError], dict[str, Any]]] = _OWN | {code: (kind, {}) for code, kind in _CLASSES.items()}
+from podium.wire.failures import MEANINGS, Words, classify, failure, known_code, load_retry_after, open_failure, redact
 
 _TYPES: dict[str, type[ProviderError]] = {
     "authentication_error": AuthFailed,
@@ -145,9 +106,9 @@ def _own_kind(fault: dict[str, Any]) -> tuple[type[ProviderError], dict[str, Any
     """Return what another Podium says that the error is, if another Podium says so; its words are whole."""
     code = fault.get("code")
     name = fault.get("kind", code)
-    if not isinstance(code, str) or not isinstance(name, str) or name not in _KINDS:
+    if not isinstance(code, str) or not isinstance(name, str) or name not in MEANINGS:
         return None
-    kind, facts = _KINDS[name]
+    kind, facts = MEANINGS[name]
     return kind, facts if code == kind.code else {**facts, "code": code}
 
 
@@ -174,8 +135,7 @@ def dump_body(error: PodiumError) -> dict[str, Any]:
     if isinstance(error, ContextTooLong) and "prompt is too long" not in message.lower():
         message = _TOO_LONG + message
     fault: dict[str, Any] = {"type": word, "message": message, "code": error.code}
-    known = next(kind.code for kind in type(error).__mro__ if issubclass(kind, PodiumError) and kind.code in _KINDS)
-    if known != error.code:
+    if (known := known_code(error)) != error.code:
         fault["kind"] = known
     if (param := getattr(error, "param", None)) is not None:
         fault["param"] = param

@@ -17,10 +17,8 @@ from typing import Any
 
 from podium.errors import RequestError, UnrepresentableError
 from podium.types import Opaque, Profile, Request, Sampling, Text, Tool
-from podium.wire.anthropic_blocks import NAME, load_block, load_object, overlay, own, wire_name
+from podium.wire.anthropic_blocks import NAME, NAME_LIMIT, load_block, load_object, overlay, own
 from podium.wire.anthropic_settings import (
-    JSON_INSTRUCTION,
-    Losses,
     ThinkingFields,
     dump_sampling,
     dump_thinking,
@@ -34,6 +32,9 @@ from podium.wire.anthropic_settings import (
 from podium.wire.anthropic_turns import Turns, is_string, load_messages
 from podium.wire.codec import Dumped
 from podium.wire.documents import Malformed, dump_json
+from podium.wire.instructions import ask_for_json, named_schema
+from podium.wire.losses import Losses
+from podium.wire.tool_names import ToolNames
 
 VERSION = "2023-06-01"
 """The version of the API that this codec speaks: https://platform.claude.com/docs/en/api/versioning"""
@@ -183,14 +184,15 @@ def dump_request(request: Request, profile: Profile) -> Dumped:
     """Write a request for a provider; raises `UnrepresentableError`."""
     kept: dict[str, Any] = request.extra.get(NAME, {})
     verbatim = "$verbatim" in kept
-    losses = Losses(request.strict)
+    losses = Losses(NAME, strict=request.strict)
+    names = ToolNames(request, None if verbatim else NAME_LIMIT)
     if request.extra:
         losses.add_foreign(request.extra, "")
     body: dict[str, Any] = {"model": request.model}
     limit = _limit(request.sampling.max_tokens, None if verbatim else profile.max_output)
     thinking = dump_thinking(request, profile, verbatim, limit, losses)
     body |= dump_sampling(request, profile, thinking, verbatim, losses)
-    turns = Turns(profile, losses, verbatim)
+    turns = Turns(profile, losses, names, verbatim)
     turns.add_all(request.messages)
     system = turns.system(request.system, kept)
     if request.stream:
@@ -205,8 +207,8 @@ def dump_request(request: Request, profile: Profile) -> Dumped:
     if not body["messages"] and not verbatim:
         raise UnrepresentableError("There is no message to answer.", param="messages", hint="Add a user message.")
     if request.tools:
-        body["tools"] = dump_tools(request, profile, losses)
-    if choice := dump_tool_choice(request, thinking.on, verbatim, losses):
+        body["tools"] = dump_tools(request, profile, losses, names)
+    if choice := dump_tool_choice(request, thinking.on, verbatim, losses, names):
         body["tool_choice"] = choice
     _dump_rest(body, kept)
     return Dumped(
@@ -214,7 +216,7 @@ def dump_request(request: Request, profile: Profile) -> Dumped:
         path="/v1/messages",
         headers=_headers(kept),
         losses=tuple(losses.found),
-        aliases=_aliases(request),
+        aliases=names.aliases,
     )
 
 
@@ -243,16 +245,14 @@ def _dump_form(
     output = request.output
     if output is not None and output.kind != "text":
         losses.add_foreign(output.extra, "output.")
+        schema, unsaid = named_schema(output)
+        for field in unsaid:
+            losses.add(f"output.{field}", "Anthropic's output format has none, and the schema says another of its own.")
         if output.kind == "json_schema" and "output.json_schema" not in profile.refuses:
-            said = {"type": "json_schema", "schema": {"type": "object"} if output.schema is None else output.schema}
-            config["format"] = overlay(said, output.extra.get(NAME))
-            if output.description:
-                losses.add("output.description", "Anthropic's output format has no description.")
+            config["format"] = overlay({"type": "json_schema", "schema": schema}, output.extra.get(NAME))
         else:
-            instruction = JSON_INSTRUCTION
-            if output.schema is not None:
-                instruction += f"\nThe object must satisfy this JSON Schema:\n{dump_json(output.schema).decode()}"
-            system.append({"type": "text", "text": instruction})
+            said = output if output.schema is None else output.replace(schema=schema)
+            system.append({"type": "text", "text": ask_for_json(said)})
             losses.add("output.kind", f"This model has no output of the kind {output.kind}; the system prompt asks for it.")
     rest = request.extra.get(NAME, {}).get("output_config")
     if config:
@@ -276,12 +276,3 @@ def _headers(kept: dict[str, Any]) -> dict[str, str]:
     if type(betas) is str and betas:
         headers["anthropic-beta"] = betas
     return headers
-
-
-def _aliases(request: Request) -> dict[str, str]:
-    """Return the tool names that had to be rewritten: alias -> the caller's name."""
-    aliases: dict[str, str] = {}
-    for tool in request.tools:
-        if isinstance(tool, Tool) and (alias := wire_name(tool.name)) != tool.name and "name" not in tool.extra.get(NAME, {}):
-            aliases[alias] = tool.name
-    return aliases

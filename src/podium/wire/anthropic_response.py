@@ -43,6 +43,7 @@ from podium.types import (
 )
 from podium.wire.anthropic_blocks import (
     NAME,
+    carry,
     difference,
     dump_call,
     dump_opaque,
@@ -240,9 +241,12 @@ def dump_response(response: Response) -> bytes:
     message = dump_started(response)
     overlay(message, response.end_extra.get(NAME))
     message |= dump_finish(choice.finish)
-    message["content"] = [
-        block for at, part in enumerate(choice.parts) if (block := dump_part(part, f"content.{at}")) is not None
-    ]
+    blocks = message["content"] = []
+    for at, part in enumerate(choice.parts):
+        if isinstance(part, ToolCall) and part.extra and (carrier := carry(part)):
+            blocks.append(carrier)
+        if (block := dump_part(part, f"content.{at}")) is not None:
+            blocks.append(block)
     if response.usage is not None or "usage" not in message:
         message["usage"] = dump_usage(response.usage)
     return dump_json(message)

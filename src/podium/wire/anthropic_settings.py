@@ -20,9 +20,11 @@ from __future__ import annotations
 from typing import Any
 
 from podium.errors import UnrepresentableError
-from podium.types import Extra, Loss, Opaque, Output, Profile, Request, Thinking, Tool, ToolChoice
-from podium.wire.anthropic_blocks import NAME, difference, dump_opaque, overlay, own, take_mark, wire_name
+from podium.types import Opaque, Output, Profile, Request, Thinking, Tool, ToolChoice
+from podium.wire.anthropic_blocks import NAME, difference, dump_opaque, overlay, own, take_mark
 from podium.wire.documents import Malformed
+from podium.wire.losses import Losses
+from podium.wire.tool_names import ToolNames
 
 DEFAULT_MAX_TOKENS = 4096
 """The limit of an answer where neither the caller nor the profile sets one: every Claude model takes it."""
@@ -36,44 +38,6 @@ BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh":
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _MODES = {"auto": "auto", "required": "any", "none": "none", "tool": "tool"}
 _WORDS: dict[Any, Any] = {word: mode for mode, word in _MODES.items()}
-
-JSON_INSTRUCTION = "Answer with one valid JSON object and nothing else: no words before or after it, no code fence."
-"""What stands in for a JSON mode, which Anthropic does not have."""
-
-
-_MOOT = frozenset({"stream_options"})
-"""What other dialects must ask for and Anthropic always does: to count the tokens of a stream."""
-
-
-class Losses:
-    """What a request loses on its way into this dialect; with `strict` the first loss is an error."""
-
-    __slots__ = ("found", "strict")
-
-    def __init__(self, strict: bool) -> None:
-        self.strict = strict
-        self.found: list[Loss] = []
-
-    def add(self, setting: str, reason: str) -> None:
-        """Note one loss; raises `UnrepresentableError` where the request is strict."""
-        if self.strict:
-            raise UnrepresentableError(
-                f"The request is strict, and {setting} cannot be honoured: {reason}",
-                param=setting,
-                hint="Leave the setting out, ask another target, or take `strict` away.",
-            )
-        self.found.append(Loss(setting=setting, reason=reason))
-
-    def add_foreign(self, extra: Extra, path: str, marks: bool = False) -> None:
-        """Note what other dialects said and this one cannot; with `marks`, cache marks are taken over elsewhere."""
-        for dialect, kept in extra.items():
-            if dialect == NAME:
-                continue
-            for key, value in kept.items():
-                asks = value is not None and value is not False and value != [] and value != {}
-                if asks and key[:1] != "$" and key not in _MOOT and not (marks and key == "cache_control"):
-                    self.add(f"{path}{key}", f"Only {dialect} knows it.")
-
 
 # --- Tools -----------------------------------------------------------------------------------------------------------
 
@@ -94,12 +58,12 @@ def load_tool(raw: Any, path: str) -> Tool | Opaque:
     if strict is not None and type(strict) is not bool:
         raise Malformed(f"{path}.strict", "must be true or false")
     tool = Tool(name=name, description=description, parameters=schema, strict=strict)
-    kept = difference(raw, _said_of_tool(tool))
+    kept = difference(raw, _said_of_tool(tool, name))
     return Tool(name=name, description=description, parameters=schema, strict=strict, extra=own(kept)) if kept else tool
 
 
-def _said_of_tool(tool: Tool) -> dict[str, Any]:
-    said: dict[str, Any] = {"name": wire_name(tool.name)}
+def _said_of_tool(tool: Tool, name: str) -> dict[str, Any]:
+    said: dict[str, Any] = {"name": name}
     if tool.description is not None:
         said["description"] = tool.description
     schema = tool.parameters or {}
@@ -109,14 +73,14 @@ def _said_of_tool(tool: Tool) -> dict[str, Any]:
     return said
 
 
-def dump_tools(request: Request, profile: Profile, losses: Losses) -> list[dict[str, Any]]:
+def dump_tools(request: Request, profile: Profile, losses: Losses, names: ToolNames) -> list[dict[str, Any]]:
     """Write the tools in their order."""
     tools: list[dict[str, Any]] = []
     for at, tool in enumerate(request.tools):
         if isinstance(tool, Opaque):
             tools.append(dump_opaque(tool, f"tools[{at}]"))
             continue
-        said = _said_of_tool(tool)
+        said = _said_of_tool(tool, names.wire(tool.name))
         if tool.extra:
             losses.add_foreign(tool.extra, f"tools[{at}].", marks=True)
             said = overlay(take_mark(said, tool.extra), tool.extra.get(NAME))
@@ -137,28 +101,29 @@ def load_tool_choice(raw: dict[str, Any]) -> ToolChoice | None:
     if disabled is not None and type(disabled) is not bool:
         raise Malformed("tool_choice.disable_parallel_tool_use", "must be true or false")
     choice = ToolChoice(mode=mode, name=name if mode == "tool" else None, parallel=None if disabled is None else not disabled)
-    kept = difference(raw, _said_of_choice(choice))
+    kept = difference(raw, _said_of_choice(choice, choice.name))
     return ToolChoice(mode=mode, name=choice.name, parallel=choice.parallel, extra=own(kept)) if kept else choice
 
 
-def _said_of_choice(choice: ToolChoice) -> dict[str, Any]:
+def _said_of_choice(choice: ToolChoice, name: str | None) -> dict[str, Any]:
     said: dict[str, Any] = {"type": _MODES[choice.mode or "auto"]}
-    if choice.mode == "tool" and choice.name is not None:
-        said["name"] = wire_name(choice.name)
+    if choice.mode == "tool" and name is not None:
+        said["name"] = name
     if choice.parallel is not None and choice.mode != "none":
         said["disable_parallel_tool_use"] = not choice.parallel
     return said
 
 
-def dump_tool_choice(request: Request, thinks: bool, verbatim: bool, losses: Losses) -> dict[str, Any] | None:
+def dump_tool_choice(request: Request, thinks: bool, verbatim: bool, losses: Losses, names: ToolNames) -> dict[str, Any] | None:
     """Write the choice; a forced one gives way to thinking."""
     choice = request.tool_choice
     if choice is None:
         return None
     if choice.extra:
         losses.add_foreign(choice.extra, "tool_choice.")
+    name = None if choice.name is None else names.wire(choice.name)
     if verbatim:
-        return overlay(_said_of_choice(choice), choice.extra.get(NAME))
+        return overlay(_said_of_choice(choice, name), choice.extra.get(NAME))
     if not request.tools:
         if choice.mode in ("required", "tool"):
             losses.add("tool_choice", "Anthropic takes a tool choice only beside tools.")
@@ -168,7 +133,7 @@ def dump_tool_choice(request: Request, thinks: bool, verbatim: bool, losses: Los
     if thinks and choice.mode in ("required", "tool"):
         losses.add("tool_choice", "Anthropic cannot force a tool while the model thinks; the model may choose.")
         choice = ToolChoice(mode="auto", parallel=choice.parallel, extra=choice.extra)
-    return overlay(_said_of_choice(choice), choice.extra.get(NAME))
+    return overlay(_said_of_choice(choice, name), choice.extra.get(NAME))
 
 
 # --- Thinking --------------------------------------------------------------------------------------------------------
@@ -360,8 +325,8 @@ def _stop(stop: tuple[str, ...] | None, refuses: frozenset[str], verbatim: bool,
 
 
 def load_output(raw: Any) -> Output | None:
-    """Read `output_config.format`; None where it is not a JSON Schema."""
+    """Read `output_config.format`, to which Anthropic always holds the answer; None where it is not a JSON Schema."""
     if type(raw) is not dict or raw.get("type") != "json_schema" or type(raw.get("schema")) is not dict:
         return None
     kept = difference(raw, {"type": "json_schema", "schema": raw["schema"]})
-    return Output(kind="json_schema", schema=raw["schema"], extra=own(kept))
+    return Output(kind="json_schema", schema=raw["schema"], strict=True, extra=own(kept))

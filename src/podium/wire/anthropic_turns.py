@@ -10,9 +10,9 @@ Rules.
 - Leading system and developer messages become system blocks. A later one stays where it is: as a message of the role `system`
   where the profile says `inline_system` and Anthropic's rules of placement hold (after a user turn; last, or before an
   assistant's), else as user text between `<system>` tags, with a Loss.
-- Empty text blocks of other origin are left out, and so is the white space that ends a last turn of the assistant, which the
-  model is to go on with; Anthropic rejects both.
-- What another dialect noted on a model's own turn is nothing that the caller asked for, and no loss.
+- Empty text blocks of other origin are left out, and so are messages of white space alone and the white space that ends a last
+  turn of the assistant, which the model is to go on with; Anthropic rejects all three.
+- Ids of calls that come again in a later turn are numbered, since Anthropic takes each only once.
 
 https://platform.claude.com/docs/en/api/messages/create and
 https://platform.claude.com/docs/en/build-with-claude/mid-conversation-system-messages
@@ -35,11 +35,14 @@ from podium.wire.anthropic_blocks import (
     load_block,
     overlay,
     own,
+    take_carried,
     take_mark,
     wire_id,
 )
-from podium.wire.anthropic_settings import Losses
 from podium.wire.documents import Malformed
+from podium.wire.instructions import as_user_text
+from podium.wire.losses import Losses
+from podium.wire.tool_names import ToolNames
 
 _WIRE_ROLES = {"user": "user", "tool": "user", "assistant": "assistant"}
 
@@ -77,6 +80,8 @@ def load_messages(raw: list[Any]) -> tuple[Message, ...]:
 
 def _split(role: Any, parts: list[Part], kept: dict[str, Any]) -> list[Message]:
     """Cut a user message into runs of tool results and of other blocks."""
+    if role == "assistant":
+        parts = take_carried(parts)
     if role != "user" or not any(isinstance(part, ToolResult) for part in parts):
         if not parts:
             kept["$content"] = "list"
@@ -121,13 +126,15 @@ class _Turn:
 class Turns:
     """Gathers a conversation's messages into turns of the wire."""
 
-    def __init__(self, profile: Profile, losses: Losses, verbatim: bool) -> None:
+    def __init__(self, profile: Profile, losses: Losses, names: ToolNames, verbatim: bool) -> None:
         self._profile = profile
+        self._names = names
+        self._ids = _CallIds()
         self._verbatim = verbatim
         self._losses = losses
         self._turns: list[_Turn] = []
         self._leading: list[dict[str, Any]] = []
-        self._foreign_counts = True
+        self._answered = False
 
     def add_all(self, messages: tuple[Message, ...]) -> None:
         """Take all messages, in their order."""
@@ -137,17 +144,20 @@ class Turns:
         if lead and lead == len(messages):
             lead -= 1  # nothing would be left to answer: the last one stays in its place
         for at, message in enumerate(messages):
-            if message.extra and message.role != "assistant":
-                self._losses.add_foreign(message.extra, f"messages[{at}].")
-            self._foreign_counts = message.role != "assistant"
+            self._answered = message.role == "assistant"
+            if message.extra:
+                self._losses.add_foreign(message.extra, f"messages[{at}].", answered=self._answered)
             blocks = self._blocks(message, at)
+            if not self._verbatim and blocks and all(_is_text(each) and not each["text"].strip() for each in blocks):
+                self._losses.add(f"messages[{at}]", "Anthropic takes no message of white space alone.")
+                continue
             if at < lead:
                 self._leading += blocks
             elif _is_system(message):
                 self._add_system(blocks, messages, at)
             else:
                 self._add(_WIRE_ROLES.get(message.role, "system"), blocks, message.extra.get(NAME, {}))
-        self._foreign_counts = True
+        self._answered = False
         if not self._verbatim:
             self._trim()
 
@@ -179,7 +189,7 @@ class Turns:
             self._add("system", blocks, {})
             return
         self._losses.add(f"messages[{at}].role", "This model takes no instructions there; they stand as marked user text.")
-        marked = [{**block, "text": f"<system>\n{block['text']}\n</system>"} if _is_text(block) else block for block in blocks]
+        marked = [{**block, "text": as_user_text(block["text"])} if _is_text(block) else block for block in blocks]
         self._add("user", marked, {})
 
     def system(self, parts: tuple[Text | Opaque, ...], kept: dict[str, Any]) -> list[dict[str, Any]]:
@@ -202,8 +212,7 @@ class Turns:
         extra: Extra = part.extra
         blocks = self._form(part, path)
         if extra and not isinstance(part, Reasoning):
-            if self._foreign_counts:
-                self._losses.add_foreign(extra, f"{path}.", marks=True)
+            self._losses.add_foreign(extra, f"{path}.", marks=True, answered=self._answered)
             return [take_mark(block, extra) for block in blocks]
         return blocks
 
@@ -213,10 +222,15 @@ class Turns:
             case Text():
                 return [dump_text(part)] if part.text or (self._verbatim and "$empty" in extra.get(NAME, {})) else []
             case ToolCall():
-                return [dump_call(part, path)]
+                block = dump_call(part, path)
+                if not self._verbatim:
+                    block["id"], block["name"] = self._ids.of_call(part.id), self._names.wire(part.name)
+                return [block]
             case ToolResult():
                 return [self._result(part, path)]
             case Media():
+                if part.name is not None and part.kind == "image":
+                    self._losses.add(f"{path}.name", "Anthropic has no name for an image.")
                 return [dump_media(part, path)]
             case Refusal():
                 return [{"type": "text", "text": part.text}] if part.text else []
@@ -236,7 +250,39 @@ class Turns:
             block["content"] = content[0]["text"] if is_string(kept.get("$content"), content) else content
         if part.is_error:
             block["is_error"] = True
-        return overlay(block, kept)
+        overlay(block, kept)
+        if not self._verbatim:
+            block["tool_use_id"] = self._ids.of_result(part.call_id)
+        return block
+
+
+class _CallIds:
+    """The ids of tool calls, which Anthropic wants in its letters and each only once, while others count from 0 each turn."""
+
+    __slots__ = ("_open", "_used")
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+        self._open: dict[str, list[str]] = {}
+        """By the caller's id: the ids of the calls that no result has answered yet."""
+
+    def of_call(self, call_id: str) -> str:
+        """Return the id of the next call."""
+        first = wire = wire_id(call_id)
+        times = 1
+        while wire in self._used:
+            times += 1
+            wire = f"{first}_{times}"
+        self._used.add(wire)
+        self._open.setdefault(call_id, []).append(wire)
+        return wire
+
+    def of_result(self, call_id: str) -> str:
+        """Return the id of the call that the next result of this id answers."""
+        waiting = self._open.get(call_id)
+        if not waiting:
+            return wire_id(call_id)
+        return waiting.pop(0)
 
 
 def _is_system(message: Message) -> bool:

@@ -33,10 +33,11 @@ from podium.types import (
     ToolCall,
     merge_extra,
 )
-from podium.wire.anthropic_blocks import NAME, dump_mark, overlay, wire_id, wire_name
+from podium.wire.anthropic_blocks import NAME, NAME_LIMIT, carry, dump_mark, overlay, wire_id
 from podium.wire.anthropic_errors import dump_body
 from podium.wire.anthropic_response import dump_finish, dump_part, dump_started, dump_usage
 from podium.wire.documents import dump_json
+from podium.wire.tool_names import fit_name
 
 _BEGUN: dict[str, Any] = {"content": [], "stop_reason": None, "stop_sequence": None}
 
@@ -88,6 +89,11 @@ class Writer:
             raise UnrepresentableError("Anthropic's streams hold one choice.", param="n", hint="Ask for one answer (n=1).")
         part = self._part = event.part
         self._extra = part.extra
+        written = b""
+        if isinstance(part, ToolCall) and part.extra and (carrier := carry(part)):
+            written = _event("content_block_start", {"index": self._next, "content_block": carrier})
+            written += _event("content_block_stop", {"index": self._next})
+            self._next += 1
         index = self._next
         self._next += 1
         kept = part.extra.get(NAME)
@@ -101,11 +107,11 @@ class Writer:
             case Reasoning() if kept is None or kept.get("$type") != "redacted_thinking":
                 begun = overlay({"type": "thinking", "thinking": ""}, kept) | {"thinking": "", "signature": ""}
             case ToolCall():
-                begun = {"type": "tool_use", "id": wire_id(part.id), "name": wire_name(part.name), "input": {}}
+                begun = {"type": "tool_use", "id": wire_id(part.id), "name": fit_name(part.name, NAME_LIMIT), "input": {}}
                 overlay(begun, kept)
             case _:
                 begun = dump_part(part, f"content.{index}")
-        written = _event("content_block_start", {"index": index, "content_block": begun})
+        written += _event("content_block_start", {"index": index, "content_block": begun})
         text = part.arguments if isinstance(part, ToolCall) else getattr(part, "text", "")
         if text:
             written += self._text(text)

@@ -87,8 +87,8 @@ class Codec(Protocol):
         """Read a client's request. Raises `RequestError` with the faulty `param`."""
         ...
 
-    def dump_response(self, response: Response) -> bytes:
-        """Write a whole answer for a client."""
+    def dump_response(self, response: Response, request: Request | None = None) -> bytes:
+        """Write a whole answer for a client, to its request where that is known (it may say which form it wants)."""
         ...
 
     def writer(self, request: Request) -> Writer:

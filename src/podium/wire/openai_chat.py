@@ -58,9 +58,9 @@ class OpenAIChat:
         """Read a client's request. Raises `RequestError` with the faulty `param`."""
         return openai_chat_request.load_request(body)
 
-    def dump_response(self, response: Response) -> bytes:
+    def dump_response(self, response: Response, request: Request | None = None) -> bytes:
         """Write a whole answer for a client."""
-        return openai_chat_response.dump_response(response)
+        return openai_chat_response.dump_response(response, request)
 
     def writer(self, request: Request) -> ChatWriter:
         """Begin to write a streamed answer to a client's request."""

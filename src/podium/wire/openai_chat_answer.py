@@ -7,8 +7,7 @@ end (in an answer).
 Rules.
 - `$fields` on a `Reasoning` names the fields that its text was in; without any note of this dialect it is foreign.
 - Fragments of `reasoning_details` from a stream are kept as they came (`$details`) and joined when they are written again.
-- Foreign `extra` (a signature of Anthropic's, a thought of Gemini's) goes to a Chat client inside a `reasoning_details` item of
-  the format `podium`, whose `data` is JSON; the item is found again when the client sends it back.
+- What other dialects need back (signatures, ...) goes to a Chat client and comes back as `openai_chat_carried` says.
 """
 
 from __future__ import annotations
@@ -16,12 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
-
-from podium.types import Extra, Media, Opaque, Part, Reasoning, Refusal, ToolCall
-from podium.wire.documents import Malformed, dump_json, kind_of, load_json, want_dict, want_list, want_str
+from podium.types import Media, Opaque, Part, Reasoning, Refusal, ToolCall
+from podium.wire.documents import Malformed, kind_of, want_dict, want_list, want_str
+from podium.wire.openai_chat_carried import Carried, carry, text_item
 from podium.wire.openai_chat_parts import (
-    FOREIGN_FORMAT,
     NAME,
     REASONING_FIELDS,
     dump_content,
@@ -49,7 +46,7 @@ def load_message_parts(
     """
     parts: list[Part] = []
     rest = {key: value for key, value in message.items() if key not in _READ}
-    _load_reasoning(message, path, parts, rest)
+    carried = _load_reasoning(message, path, parts, rest)
     if "content" in message:
         load_content(message["content"], f"{path}.content", parts, rest, tags=answered and not parts)
     else:
@@ -78,6 +75,8 @@ def load_message_parts(
             rest["function_call"] = None
         else:
             parts.append(_load_function_call(legacy, f"{path}.function_call", made_id(0)))
+    if carried is not None:
+        carried.give(parts)
     return parts, rest
 
 
@@ -118,7 +117,7 @@ def _load_audio(audio: dict[str, Any]) -> Media:
 # --- Reasoning -------------------------------------------------------------------------------------------------------
 
 
-def _load_reasoning(message: dict[str, Any], path: str, parts: list[Part], rest: dict[str, Any]) -> None:
+def _load_reasoning(message: dict[str, Any], path: str, parts: list[Part], rest: dict[str, Any]) -> Carried | None:
     fields: list[str] = []
     text = ""
     for field in REASONING_FIELDS:
@@ -128,57 +127,36 @@ def _load_reasoning(message: dict[str, Any], path: str, parts: list[Part], rest:
             text = value
         elif field in message:
             rest[field] = value
-    details: list[Any] = []
-    foreign: list[Part] = []
-    extra: Extra = {}
-    if given := _list(message, "reasoning_details", path, rest):
-        for item in given:
-            found = load_foreign(item)
-            if isinstance(found, Opaque):
-                foreign.append(found)
-            elif found is None:
-                details.append(item)
-            else:
-                extra |= found
-    if fields or details or extra:
-        own: dict[str, Any] = {"$fields": fields}
+    details = _list(message, "reasoning_details", path, rest)
+    carried = Carried(details) if details else None
+    if carried is not None and carried.parts:
+        text = _load_carried(carried, text, parts)
+        details = carried.others
+    elif carried is not None:
+        details = carried.others
+    if text or details:
+        own: dict[str, Any] = {"$fields": fields if text else []}
         if details:
             own["reasoning_details"] = details
-        parts.append(Reasoning(text=text if fields else details_text(details), extra={**extra, NAME: own}))
-    parts.extend(foreign)
+        parts.append(Reasoning(text=text if fields else details_text(details), extra={NAME: own}))
+    return carried
+
+
+def _load_carried(carried: Carried, text: str, parts: list[Part]) -> str:
+    """Take the thoughts that came back; return what `text` says beyond them."""
+    thoughts = [part for part in carried.parts if isinstance(part, Reasoning)]
+    told = "".join(part.text for part in thoughts)
+    if len(thoughts) == 1 and not told:
+        parts += [part.replace(text=text) if part is thoughts[0] else part for part in carried.parts]
+        return ""
+    parts += carried.parts
+    return text.removeprefix(told)
 
 
 def details_text(details: Sequence[Any]) -> str:
     """Return the text that `reasoning_details` say themselves, for an answer that says it nowhere else."""
     texts = (each.get("text") or each.get("summary") for each in details if isinstance(each, dict))
     return "".join(text for text in texts if isinstance(text, str))
-
-
-def load_foreign(item: Any) -> Extra | Opaque | None:
-    """Take another dialect's `extra`, or its opaque part, out of an item of the format `podium`; None where it is none."""
-    if not isinstance(item, dict) or item.get("format") != FOREIGN_FORMAT or not isinstance(item.get("data"), str):
-        return None
-    try:
-        data = load_json(item["data"].encode())
-    except Malformed:
-        return None
-    try:
-        if isinstance(data, dict) and "opaque" in data:
-            return msgspec.convert(data["opaque"], Opaque)
-        return msgspec.convert(data, Extra)
-    except msgspec.ValidationError:
-        return None
-
-
-def dump_foreign(part: Reasoning | Opaque) -> list[dict[str, Any]]:
-    """Put what another dialect needs to take this part back into an item of the format `podium`, if there is anything."""
-    if isinstance(part, Opaque):
-        data: Any = {"opaque": part}
-    else:
-        data = {dialect: members for dialect, members in part.extra.items() if dialect != NAME and members}
-        if not data:
-            return []
-    return [{"type": "reasoning.encrypted", "format": FOREIGN_FORMAT, "data": dump_json(data).decode()}]
 
 
 def merge_details(fragments: list[Any]) -> list[Any]:
@@ -212,9 +190,9 @@ def _dump_reasoning(part: Reasoning, dumped: dict[str, Any], *, answered: bool) 
         dumped[field] = dumped.get(field, "") + part.text
     details = own.get("reasoning_details") or merge_details(own.get("$details", []))
     if answered:
-        details = details + dump_foreign(part)
         if not details and not own and part.text:
-            details = [{"type": "reasoning.text", "text": part.text}]
+            details = [text_item(part.text)]
+        details = details + carry(part)
     if details:
         dumped["reasoning_details"] = dumped.get("reasoning_details", []) + details
 
@@ -240,10 +218,12 @@ def dump_message_parts(
                 after["function_call"] = {**spoken(part.extra), "name": part.name, "arguments": part.arguments}
             case ToolCall():
                 after.setdefault("tool_calls", []).append(dump_tool_call(part, identity(part.id), answered=answered))
+                if answered and (items := carry(part)):
+                    dumped["reasoning_details"] = dumped.get("reasoning_details", []) + items
             case Opaque() if "$call" in own:
                 after.setdefault("tool_calls", []).append(part.data)
             case Opaque() if answered and part.dialect != NAME:
-                dumped["reasoning_details"] = dumped.get("reasoning_details", []) + dump_foreign(part)
+                dumped["reasoning_details"] = dumped.get("reasoning_details", []) + carry(part)
             case Reasoning() if "$tags" not in own and "$thinking" not in own:
                 _dump_reasoning(part, dumped, answered=answered)
             case Refusal() if "$content" not in own:

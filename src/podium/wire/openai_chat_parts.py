@@ -28,7 +28,6 @@ NAME = "openai_chat"
 REASONING_FIELDS = ("reasoning_content", "reasoning")
 THINK = re.compile(r"\s*<think>")
 END_THINK = "</think>"
-FOREIGN_FORMAT = "podium"
 
 _CALL = frozenset({"id", "type", "function"})
 _FUNCTION = frozenset({"name", "arguments"})
@@ -133,6 +132,7 @@ def _load_file(part: dict[str, Any], path: str) -> Media:
     fields: dict[str, Any] = {}
     if isinstance(rest.get("file_id"), str):
         fields["file_id"] = rest.pop("file_id")
+        own["$file"] = "uploaded"
     elif isinstance(rest.get("file_data"), str):
         data = rest.pop("file_data")
         fields = _load_url(data, own)
@@ -162,12 +162,15 @@ def dump_media(media: Media, path: str) -> dict[str, Any]:
         if media.media_type is not None:
             audio["format"] = _audio_format(media.media_type)
         return {**members, "type": "input_audio", "input_audio": audio | members.get("input_audio", {})}
+    if media.kind == "document" and media.text is not None:
+        title = f' title="{media.name}"' if media.name else ""
+        return {**members, "type": "text", "text": f"<document{title}>\n{media.text}\n</document>"}
     url = _dump_url(media, own)
     if media.kind == "document" and "$plain" not in own and "document_url" not in own:
         return {**members, "type": "file", "file": _dump_file(media, url, own, path) | members.get("file", {})}
     if url is None:
         raise UnrepresentableError(
-            f"The {media.kind} at {path} is {'an uploaded file' if media.file_id else 'plain text'}, which Chat cannot carry.",
+            f"The {media.kind} at {path} is an uploaded file, which Chat cannot carry.",
             param=path,
             hint="Send its bytes or its URL.",
         )
@@ -185,9 +188,9 @@ def _dump_file(media: Media, url: str | None, own: dict[str, Any], path: str) ->
         file["file_data"] = media.data if own.get("$file") == "bare" else url
     else:
         raise UnrepresentableError(
-            f"The document at {path} is given by {'URL' if media.url else 'its text'}, which Chat cannot carry.",
+            f"The document at {path} is given by its URL, which Chat cannot carry.",
             param=path,
-            hint="Send the document's bytes, or its text as a text part.",
+            hint="Send the document's bytes.",
         )
     if media.name is not None:
         file["filename"] = media.name

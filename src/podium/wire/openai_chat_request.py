@@ -17,20 +17,21 @@ from podium.errors import RequestError
 from podium.types import Profile, Request
 from podium.wire.codec import Dumped
 from podium.wire.documents import Malformed, dump_json, kind_of, load_json, want_dict, want_list, want_str
-from podium.wire.openai_chat_messages import Losses, dump_messages, load_messages
-from podium.wire.openai_chat_parts import kept, spoken
+from podium.wire.losses import Losses
+from podium.wire.openai_chat_messages import load_messages
+from podium.wire.openai_chat_parts import NAME, kept, spoken
 from podium.wire.openai_chat_settings import (
     drop_refused,
     dump_output,
     dump_sampling,
     dump_thinking,
-    dump_tools,
     load_output,
     load_sampling,
     load_thinking,
-    load_tool_choice,
-    load_tools,
 )
+from podium.wire.openai_chat_tools import NAME_LIMIT, dump_tools, load_tool_choice, load_tools
+from podium.wire.openai_chat_turns import Turns
+from podium.wire.tool_names import ToolNames
 
 AS_WRITTEN = Profile(stream_usage=False)
 """The profile that changes nothing: what is written is what was read."""
@@ -62,11 +63,12 @@ def _load(document: dict[str, Any]) -> Request:
         del rest["stream"]
     elif stream is not None and stream is not False:
         raise Malformed("stream", f"is {kind_of(stream)}, not true or false")
+    tools = load_tools(rest)
     return Request(
         model=model,
         messages=messages,
-        tools=load_tools(rest.pop("tools")) if rest.get("tools") else (),
-        tool_choice=load_tool_choice(rest),
+        tools=tools,
+        tool_choice=load_tool_choice(rest, legacy=bool(tools) and "$legacy" in tools[0].extra.get(NAME, ())),
         output=load_output(rest),
         sampling=load_sampling(rest),
         thinking=load_thinking(rest),
@@ -81,16 +83,17 @@ def dump_request(request: Request, profile: Profile = AS_WRITTEN) -> Dumped:
     Raises `UnrepresentableError` for content that Chat cannot express, and for any loss where the request is strict.
     """
     as_written = profile is AS_WRITTEN
-    losses = Losses(strict=request.strict)
+    losses = Losses(NAME, strict=request.strict)
+    names = ToolNames(request, None if as_written else NAME_LIMIT)
     body: dict[str, Any] = {"model": request.model}
-    body["messages"] = dump_messages(request, profile, losses, as_written=as_written)
+    body["messages"] = Turns(profile, losses, names, as_written=as_written).dump(request)
     if request.extra:
-        losses.add_foreign(request.extra, "extra")
+        losses.add_foreign(request.extra, "")
         body |= spoken(request.extra)
     if request.tools or request.tool_choice is not None:
-        dump_tools(request, profile, body, losses)
+        dump_tools(request, profile, body, losses, names)
     if request.output is not None:
-        dump_output(request.output, profile, body, losses)
+        dump_output(request.output, profile, body, losses, as_written=as_written)
     dump_sampling(request.sampling, profile, body, losses, as_written=as_written)
     if request.thinking is not None:
         dump_thinking(request.thinking, profile, body, losses)
@@ -100,7 +103,7 @@ def dump_request(request: Request, profile: Profile = AS_WRITTEN) -> Dumped:
         _ask_usage(request, profile, body)
         if profile.refuses:
             drop_refused(body, profile, losses)
-    return Dumped(body=dump_json(body), path=PATH, losses=tuple(losses.all))
+    return Dumped(body=dump_json(body), path=PATH, losses=tuple(losses.found), aliases=names.aliases)
 
 
 def _ask_usage(request: Request, profile: Profile, body: dict[str, Any]) -> None:
@@ -119,5 +122,5 @@ def _ask_usage(request: Request, profile: Profile, body: dict[str, Any]) -> None
 
 def wants_usage(request: Request) -> bool:
     """Say whether the client asked for the usage chunk of a stream."""
-    options = request.extra.get("openai_chat", {}).get("stream_options")
+    options = request.extra.get(NAME, {}).get("stream_options")
     return isinstance(options, dict) and options.get("include_usage") is True

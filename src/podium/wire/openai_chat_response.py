@@ -5,7 +5,8 @@ Theory. A body is its envelope (`id`, `model`, `created`, ...), its choices and 
 
 Rules.
 - An error in a body with status 200 is raised as what it is, whether it stands in the body or in a choice.
-- A member that the envelope lacks is noted in `$absent`; one that is of another kind than OpenAI's stays in `extra`.
+- A member that the envelope lacks is noted in `$absent`, and so is one that OpenAI's choices and messages always have, in the
+  choice's end; one that is of another kind than OpenAI's stays in `extra`.
 - Log probabilities belong to the text that they are about (`$logprobs`), as they do in a stream.
 
 Shape: https://platform.openai.com/docs/api-reference/chat/object.
@@ -17,12 +18,26 @@ from typing import Any
 from zlib import crc32
 
 from podium.errors import Overloaded, ProtocolBroken
-from podium.types import Choice, Event, Finish, Finished, PartEnd, PartStart, Refusal, Response, Started, Text, ToolCall
+from podium.types import (
+    Choice,
+    Event,
+    Finish,
+    Finished,
+    PartEnd,
+    PartStart,
+    Refusal,
+    Request,
+    Response,
+    Started,
+    Text,
+    ToolCall,
+)
 from podium.wire.documents import Malformed, dump_json, kind_of, load_json, want_dict, want_list
 from podium.wire.failures import shorten
 from podium.wire.openai_chat_answer import dump_message_parts, load_message_parts
 from podium.wire.openai_chat_errors import load_failure
 from podium.wire.openai_chat_parts import kept, noted, spoken
+from podium.wire.openai_chat_tools import as_function_call, is_legacy
 from podium.wire.openai_chat_usage import dump_reason, dump_usage, load_reason, load_usage
 
 _ENVELOPE = ("id", "object", "created", "model")
@@ -146,6 +161,8 @@ def _load_choice(choice: dict[str, Any], at: int, answer_id: str, events: list[E
         events.append(PartEnd(index=n, choice=index))
     if rest:
         own["message"] = rest
+    if "refusal" not in message or "logprobs" not in choice:
+        own["$absent"] = [key for key, place in (("refusal", message), ("logprobs", choice)) if key not in place]
     return load_finish(choice, own, index, called=called, path=path)
 
 
@@ -193,13 +210,14 @@ def dump_envelope(started: Started | Response, object_name: str) -> dict[str, An
     return dumped | spoken(started.extra)
 
 
-def dump_response(response: Response) -> bytes:
-    """Write a whole answer for a client.
+def dump_response(response: Response, request: Request | None = None) -> bytes:
+    """Write a whole answer for a client, to its `request` where that is known.
 
     What only another dialect knows travels in `reasoning_details`. Raises `UnrepresentableError` for media that Chat lacks.
     """
     dumped = dump_envelope(response, "chat.completion")
-    dumped["choices"] = [_dump_choice(choice) for choice in response.choices]
+    legacy = request is not None and is_legacy(request)
+    dumped["choices"] = [_dump_choice(_as_functions(choice) if legacy else choice) for choice in response.choices]
     if response.usage is not None:
         dumped["usage"] = dump_usage(response.usage)
     for key, value in noted(response.end_extra).items():
@@ -208,16 +226,37 @@ def dump_response(response: Response) -> bytes:
     return dump_json(dumped)
 
 
+def _as_functions(choice: Choice) -> Choice:
+    """Return a choice whose first call is written as the legacy `function_call`."""
+    at = next((at for at, part in enumerate(choice.parts) if isinstance(part, ToolCall)), None)
+    if at is None:
+        return choice
+    call: Any = choice.parts[at]
+    finish = choice.finish
+    if finish.reason == "tool_calls":
+        finish = finish.replace(raw="function_call")
+    return choice.replace(parts=(*choice.parts[:at], as_function_call(call), *choice.parts[at + 1 :]), finish=finish)
+
+
 def _dump_choice(choice: Choice) -> dict[str, Any]:
     finish = choice.finish
-    own = dict(noted(finish.extra))
-    rest = own.pop("message", {})
+    own = noted(finish.extra)
+    rest = dict(own.get("message", ()))
+    absent = own.get("$absent", ())
+    if "refusal" not in absent:
+        rest.setdefault("refusal", None)
     message = dump_message_parts(choice.parts, rest, f"choices[{choice.index}]", answered=True, identity=str)
     if (role := rest.get("$role")) is not None:
         del message["role"]
         if role:
             message["role"] = role[0]
     dumped: dict[str, Any] = {"index": choice.index, "message": message}
+    if "logprobs" not in absent:
+        dumped["logprobs"] = None
+    for part in choice.parts:
+        if (logprobs := noted(part.extra).get("$logprobs")) is not None:
+            dumped["logprobs"] = logprobs
+            break
     dumped["finish_reason"] = dump_reason(finish.reason, finish.raw)
     if (written := own.get("$finish_reason")) is not None:
         del dumped["finish_reason"]
@@ -227,8 +266,4 @@ def _dump_choice(choice: Choice) -> dict[str, Any]:
         del dumped["index"]
         if written:
             dumped["index"] = written[0]
-    for part in choice.parts:
-        if (logprobs := noted(part.extra).get("$logprobs")) is not None:
-            dumped["logprobs"] = logprobs
-            break
-    return dumped | {key: value for key, value in own.items() if not key.startswith("$")}
+    return dumped | {key: value for key, value in own.items() if not key.startswith("$") and key != "message"}

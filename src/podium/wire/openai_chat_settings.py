@@ -1,10 +1,10 @@
-"""The settings of an OpenAI Chat request: sampling, tools, output, reasoning; read and written.
+"""The settings of an OpenAI Chat request: sampling, output, reasoning; read and written.
 
 Theory. Reading takes each member that Podium has a word for out of the body; the rest stays in `Request.extra`, so that it is
 sent again word for word. Writing puts the typed settings over that rest and then obeys the model's `Profile`.
 
 Rules.
-- A member that is null, or in a form of its own (a provider's `tool_choice`, an odd `response_format`), stays in the rest.
+- A member that is null, or in a form of its own (an odd `response_format`), stays in the rest.
 - A setting that the model refuses is left out with a `Loss`; one that is too large is cut to the limit with a `Loss`.
 - `top_k` is no setting of this dialect. It is sent where the client of a compatible server wrote it, and is a `Loss` otherwise.
 - A reasoning effort that the model lacks becomes the nearest below, else the lowest it has; a budget becomes an effort
@@ -18,10 +18,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from podium.errors import UnrepresentableError
-from podium.types import Opaque, Output, Profile, Request, Sampling, Thinking, Tool, ToolChoice
-from podium.wire.documents import Malformed, kind_of, want_dict, want_list, want_str
-from podium.wire.openai_chat_messages import Losses
+from podium.types import Output, Profile, Sampling, Thinking
+from podium.wire.documents import Malformed, dump_json, kind_of, want_dict, want_list, want_str
+from podium.wire.instructions import ask_for_json
+from podium.wire.losses import Losses
 from podium.wire.openai_chat_parts import NAME, kept, noted, spoken
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
@@ -92,52 +92,6 @@ _SAMPLING: dict[str, Any] = {
 }
 
 
-def load_tools(tools: Any) -> tuple[Tool | Opaque, ...]:
-    """Read the `tools` of a request; those of other types than `function` are opaque.
-
-    Raises `Malformed`.
-    """
-    return tuple(_load_tool(tool, f"tools[{at}]") for at, tool in enumerate(want_list(tools, "tools")))
-
-
-def _load_tool(tool: Any, path: str) -> Tool | Opaque:
-    tool = want_dict(tool, path)
-    if tool.get("type") != "function":
-        return Opaque(dialect=NAME, data=tool)
-    function = want_dict(tool.get("function"), f"{path}.function")
-    name = want_str(function.get("name"), f"{path}.function.name")
-    own = {key: value for key, value in tool.items() if key not in ("type", "function")}
-    rest = {key: value for key, value in function.items() if key != "name"}
-    fields: dict[str, Any] = {}
-    for key, kind in (("description", str), ("parameters", dict), ("strict", bool)):
-        if isinstance(rest.get(key), kind):
-            fields[key] = rest.pop(key)
-    if "parameters" not in function:
-        own["$parameters"] = "absent"
-    if rest:
-        own["function"] = rest
-    return Tool(name=name, **fields, extra=kept(own))
-
-
-def load_tool_choice(rest: dict[str, Any]) -> ToolChoice | None:
-    """Take `tool_choice` and `parallel_tool_calls` out of a request's body; a form that is not OpenAI's stays there."""
-    fields: dict[str, Any] = {}
-    own: dict[str, Any] = {}
-    match rest.get("tool_choice"):
-        case "auto" | "required" | "none" as mode:
-            fields["mode"] = mode
-        case "any":  # Mistral's word
-            fields["mode"] = "required"
-            own["$word"] = "any"
-        case {"type": "function", "function": {"name": str() as name, **more}, **others} if not more and not others:
-            fields |= {"mode": "tool", "name": name}
-    if fields:
-        del rest["tool_choice"]
-    if isinstance(rest.get("parallel_tool_calls"), bool):
-        fields["parallel"] = rest.pop("parallel_tool_calls")
-    return ToolChoice(**fields, extra=kept(own)) if fields else None
-
-
 def load_output(rest: dict[str, Any]) -> Output | None:
     """Take `response_format` out of a request's body; a form that is not OpenAI's stays there."""
     format_ = rest.get("response_format")
@@ -188,13 +142,18 @@ def load_thinking(rest: dict[str, Any]) -> Thinking | None:
 def dump_sampling(sampling: Sampling, profile: Profile, body: dict[str, Any], losses: Losses, *, as_written: bool) -> None:
     """Write the sampling settings into a request's body."""
     own = noted(sampling.extra)
-    losses.add_foreign(sampling.extra, "sampling")
+    losses.add_foreign(sampling.extra, "sampling.")
     for key in _PLAIN:
         if (value := getattr(sampling, key)) is not None:
             body[key] = value
+    if sampling.service_tier == "standard_only" and not as_written:  # Anthropic's word
+        body["service_tier"] = "default"
     if sampling.stop is not None:
-        plain = own.get("$stop") == "string" and len(sampling.stop) == 1
-        body["stop"] = sampling.stop[0] if plain else list(sampling.stop)
+        stop, most = list(sampling.stop), profile.max_stop
+        if most is not None and len(stop) > most and "stop" not in profile.refuses:
+            losses.add("sampling.stop", f"The model takes at most {most} stop sequences; the first {most} are sent.")
+            stop = stop[:most]
+        body["stop"] = stop[0] if own.get("$stop") == "string" and len(stop) == 1 else stop
     if sampling.top_k is not None:
         if "$top_k" in own:
             body["top_k"] = sampling.top_k
@@ -214,58 +173,13 @@ def dump_sampling(sampling: Sampling, profile: Profile, body: dict[str, Any], lo
         body["temperature"] = highest
 
 
-def dump_tools(request: Request, profile: Profile, body: dict[str, Any], losses: Losses) -> None:
-    """Write tools and tool choice into a request's body.
+def dump_output(output: Output, profile: Profile, body: dict[str, Any], losses: Losses, *, as_written: bool) -> None:
+    """Write `response_format` into a request's body; a schema that the model refuses becomes plain JSON, with a `Loss`.
 
-    Raises `UnrepresentableError` for a tool that only another dialect has.
+    `body` has its messages already: OpenAI takes `json_object` only beside the word JSON, and what a model is not held to is
+    asked of it in words (https://platform.openai.com/docs/guides/structured-outputs#json-mode).
     """
-    if request.tools:
-        body["tools"] = [_dump_tool(tool, f"tools[{at}]", profile, losses) for at, tool in enumerate(request.tools)]
-    choice = request.tool_choice
-    if choice is None:
-        return
-    losses.add_foreign(choice.extra, "tool_choice")
-    if choice.mode == "tool":
-        body["tool_choice"] = {"type": "function", "function": {"name": choice.name or ""}}
-    elif choice.mode is not None:
-        word = noted(choice.extra).get("$word")
-        body["tool_choice"] = word if word and choice.mode == "required" else choice.mode
-    if choice.parallel is not None:
-        body["parallel_tool_calls"] = choice.parallel
-
-
-def _dump_tool(tool: Tool | Opaque, path: str, profile: Profile, losses: Losses) -> dict[str, Any]:
-    losses.add_foreign(tool.extra, path)
-    if isinstance(tool, Opaque):
-        if tool.dialect == NAME:
-            return tool.data
-        raise UnrepresentableError(
-            f"The tool at {path} ({tool.data.get('type', 'unknown')}) exists only in the {tool.dialect} dialect.",
-            param=path,
-            hint="Take it out, or use a target of that dialect.",
-        )
-    own = noted(tool.extra)
-    function: dict[str, Any] = {"name": tool.name}
-    if tool.description is not None:
-        function["description"] = tool.description
-    if tool.parameters is not None:
-        function["parameters"] = tool.parameters
-    elif "$parameters" not in own and "parameters" not in own.get("function", ()):
-        function["parameters"] = {"type": "object", "properties": {}}
-    if tool.strict is not None:
-        if profile.tool_strict:
-            function["strict"] = tool.strict
-        elif tool.strict:
-            losses.add(f"{path}.strict", "The model does not know strict tools.")
-    if not own:
-        return {"type": "function", "function": function}
-    members = spoken(tool.extra)
-    return {**members, "type": "function", "function": function | members.get("function", {})}
-
-
-def dump_output(output: Output, profile: Profile, body: dict[str, Any], losses: Losses) -> None:
-    """Write `response_format` into a request's body; a schema that the model refuses becomes plain JSON, with a `Loss`."""
-    losses.add_foreign(output.extra, "output")
+    losses.add_foreign(output.extra, "output.")
     members = spoken(output.extra)
     if output.kind == "json_schema" and "output.json_schema" not in profile.refuses:
         named: dict[str, Any] = {"schema": output.schema or {}}
@@ -277,15 +191,47 @@ def dump_output(output: Output, profile: Profile, body: dict[str, Any], losses: 
             named["description"] = output.description
         if output.strict is not None:
             named["strict"] = output.strict
+        if output.strict and not as_written and not is_closed(output.schema or {}):
+            named["strict"] = False
+            losses.add(
+                "output.strict", "Only a schema whose objects are closed and require all that they have can be enforced."
+            )
         body["response_format"] = {**members, "type": "json_schema", "json_schema": named | members.get("json_schema", {})}
         return
+    held = output.kind == "text" or "output.json" not in profile.refuses
     if output.kind == "json_schema":
-        losses.add("output.json_schema", "The model takes no schema; it is asked for JSON only.")
-    if output.kind != "text" and "output.json" in profile.refuses:
-        losses.add("output.json", "The model cannot be held to JSON.")
-        return
-    members.pop("json_schema", None)
-    body["response_format"] = {**members, "type": "text" if output.kind == "text" else "json_object"}
+        losses.add("output.json_schema", "The model takes no schema; the prompt asks for it.")
+    elif not held:
+        losses.add("output.json", "The model cannot be held to JSON; the prompt asks for it.")
+    if held:
+        members.pop("json_schema", None)
+        body["response_format"] = {**members, "type": "text" if output.kind == "text" else "json_object"}
+    if output.kind != "text" and not as_written and (output.schema is not None or not held or not _says_json(body)):
+        body["messages"].insert(0, {"role": profile.system_role, "content": ask_for_json(output)})
+
+
+def is_closed(schema: Any) -> bool:
+    """Whether OpenAI can enforce a schema: every object says that it has no other properties and requires all that it has."""
+    match schema:
+        case list():
+            return all(map(is_closed, schema))
+        case dict():
+            inner = schema.get("properties")
+            inner = inner if isinstance(inner, dict) else {}
+            if schema.get("type") == "object" or inner:
+                required = schema.get("required")
+                if schema.get("additionalProperties") is not False:
+                    return False
+                if not inner.keys() <= set(required if isinstance(required, list) else ()):
+                    return False
+            below = [*inner.values(), *(schema.get("$defs") or {}).values(), schema.get("items"), schema.get("anyOf")]
+            return all(map(is_closed, below))
+        case _:
+            return True
+
+
+def _says_json(body: dict[str, Any]) -> bool:
+    return "json" in dump_json([message.get("content") for message in body["messages"]]).decode().lower()
 
 
 def fit_effort(thinking: Thinking, profile: Profile, losses: Losses) -> str | None:
@@ -295,7 +241,7 @@ def fit_effort(thinking: Thinking, profile: Profile, losses: Losses) -> str | No
         if thinking.enabled is False:
             effort = "none"
         elif thinking.budget_tokens is None:
-            return None
+            return _effort_of_itself(thinking, profile, losses)
         else:
             budget = thinking.budget_tokens
             effort = "low" if budget <= 2048 else "medium" if budget <= 8192 else "high"
@@ -309,10 +255,20 @@ def fit_effort(thinking: Thinking, profile: Profile, losses: Losses) -> str | No
     return nearest
 
 
+def _effort_of_itself(thinking: Thinking, profile: Profile, losses: Losses) -> str | None:
+    """Return the effort for who only says that the model is to think: some models do not, unless an effort is named."""
+    if not thinking.enabled:
+        return None
+    if profile.thinking != "effort":
+        losses.add("thinking", "It is not known how this model is asked to reason without an effort; it decides itself.")
+        return None
+    return "medium" if not profile.efforts or {"none", "medium"} <= set(profile.efforts) else None
+
+
 def dump_thinking(thinking: Thinking, profile: Profile, body: dict[str, Any], losses: Losses) -> None:
     """Write how much to reason into a request's body, in the way that the model understands."""
     own = noted(thinking.extra)
-    losses.add_foreign(thinking.extra, "thinking")
+    losses.add_foreign(thinking.extra, "thinking.")
     if profile.thinking == "none" or "thinking" in profile.refuses:
         if thinking.effort != "none" and thinking.enabled is not False:
             losses.add("thinking", "The model does not reason on request.")
@@ -341,4 +297,5 @@ def drop_refused(body: dict[str, Any], profile: Profile, losses: Losses) -> None
             if body.get(key) is not None and key not in ("model", "messages", "stream"):
                 del body[key]
                 typed = name in _SAMPLING or name in ("stop", "max_tokens")
-                losses.add(f"sampling.{name}" if typed else name, "The model refuses it.")
+                path = "tool_choice.parallel" if name == "parallel_tool_calls" else f"sampling.{name}" if typed else name
+                losses.add(path, "The model refuses it.")
