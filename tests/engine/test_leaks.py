@@ -13,6 +13,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -65,10 +66,10 @@ def outside() -> Iterator[Outside]:
 
 
 @pytest.fixture
-async def models(outside: Outside) -> AsyncIterator[Models]:
+async def models(outside: Outside, tmp_path: Path) -> AsyncIterator[Models]:
     providers = {name: {"base_url": f"{outside.url}/{name}/v1", "api_key": "sim"} for name in ("openai", "groq")}
     race = {"strategy": "race", "models": ["openai/gpt-4o-mini", "groq/llama-3.1-8b"]}
-    async with create_models(providers=providers, tiers={"fast": race}) as made:
+    async with create_models(providers=providers, tiers={"fast": race}, data_dir=str(tmp_path)) as made:
         yield made
 
 

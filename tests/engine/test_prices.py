@@ -373,6 +373,19 @@ async def test_a_row_that_lies_keeps_what_it_was(site: tuple[dict[str, Any], str
         assert row_of(out, f"openai/{name}")["inputPerMillion"] == 2
 
 
+async def test_a_wrong_price_of_the_last_file_does_not_keep_the_right_one_out(
+    site: tuple[dict[str, Any], str], tmp_path: Path
+) -> None:
+    pages, url = site
+    out = tmp_path / "prices.json"
+    pages["/p"] = own(**{"openai/gpt-4o": priced(0.0000025, 0.00001)})
+    await fetch_prices(sources(url, "/p"), out, NOW)
+    pages["/p"] = own(**{"openai/gpt-4o": priced(2.5, 10)})
+    fetched = await fetch_prices((*sources(url, "/p"), *find_sources(("bundled",))), out, NOW + 60)
+    assert refusals(fetched) == {}
+    assert row_of(out, "openai/gpt-4o")["inputPerMillion"] == Decimal("2.5")
+
+
 async def test_a_zero_that_is_meant_is_believed(site: tuple[dict[str, Any], str], tmp_path: Path) -> None:
     pages, url = site
     out = tmp_path / "prices.json"

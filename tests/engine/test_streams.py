@@ -8,7 +8,7 @@ import pytest
 from making import Make
 from podium import Models
 from podium.engine.runner import _ROOM
-from podium.engine.stream import StreamLeft
+from podium.errors import StreamLeft
 from podium.sim import Sim
 from podium.types import Finished, PartDelta, Started
 

@@ -13,18 +13,25 @@ Rules.
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Iterable
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from podium.coordination.limits import Spending
 from podium.engine.endpoint import Endpoint
-from podium.errors import PodiumError, ProviderError
+from podium.engine.estimate import Measured, can_tighten, highest_pico, measure
+from podium.engine.estimate import estimate as estimate_of
+from podium.engine.slots import QUEUE_WAIT_S
+from podium.errors import CostTooHigh, PodiumError, ProviderError
 from podium.ledger import Ended, Settled, Started, pico_usd
 from podium.observe.record import AttemptRecord, RequestFacts, RequestRecord, cause_of, server_of
 from podium.routing.snapshot import Plan, Snapshot
-from podium.types import Request, Target, Text, Usage
+from podium.types import Loss, Request, Target, Text, Usage
 
 if TYPE_CHECKING:
     from podium.engine.attempt import Call
@@ -37,7 +44,19 @@ _BYTES_A_TOKEN = 4
 class Account:
     """What is put on record of one request."""
 
-    __slots__ = ("_asked", "_books", "_endpoints", "_facts", "_plan", "_request", "_started", "_watch")
+    __slots__ = (
+        "_asked",
+        "_books",
+        "_endpoints",
+        "_facts",
+        "_measured",
+        "_plan",
+        "_request",
+        "_snapshot",
+        "_spending",
+        "_started",
+        "_watch",
+    )
 
     def __init__(self, books: Books, snapshot: Snapshot, plan: Plan, request: Request, request_id: str) -> None:
         user = snapshot.users.get(plan.user_id) if plan.user_id is not None else None
@@ -48,6 +67,9 @@ class Account:
         self._started: dict[int, Started] = {}
         self._endpoints: dict[int, Endpoint] = {}
         self._asked: list[Target] = []
+        self._snapshot = snapshot
+        self._measured: Measured | None = None
+        self._spending: Spending | None = None
         self._facts = RequestFacts(
             request_id=request_id,
             started_at=time.time(),
@@ -65,16 +87,79 @@ class Account:
         )
         self._watch = books.observers.begin(self._facts)
 
+    async def admit(self, request: Request, endpoints: Iterable[Endpoint]) -> Request:
+        """Reserve what the request may use of all limits, and return it as it may be sent.
+
+        Raises `LimitError` where a limit says no, and `StoreError` where that cannot be known.
+        """
+        books, plan, facts = self._books, self._plan, self._facts
+        limited = books.limited(facts.user_id, facts.team) or plan.max_cost_usd is not None
+        if limited or books.prices_come_first:
+            for endpoint in endpoints:
+                if endpoint.price is None and books.track_cost:
+                    await asyncio.to_thread(books.price, endpoint)
+            self._measured = measure(request)
+        if not limited:
+            return request
+        limits = books.limits
+        estimate = tighten = None
+        if limits.concerns(facts.user_id, facts.team, plan.max_cost_usd):
+            make = partial(estimate_of, request, plan, self._snapshot, books.pricing, at=facts.started_at)
+            estimate = make()
+            tighten = partial(make, exact=True) if can_tighten(plan, self._snapshot) else None
+        self._spending = spending = await limits.reserve(
+            user_id=facts.user_id,
+            team=facts.team,
+            estimate=estimate,
+            at=facts.started_at,
+            max_cost_usd=plan.max_cost_usd,
+            tighten=tighten,
+            wait_s=QUEUE_WAIT_S,
+        )
+        if spending.losses and request.strict:
+            self.forgo()
+            raise CostTooHigh(spending.losses[0].reason, hint="Raise the limit, ask for less, or leave `strict` out.")
+        if spending.max_tokens is None:
+            return request
+        return request.replace(sampling=request.sampling.replace(max_tokens=spending.max_tokens))
+
+    def forgo(self) -> None:
+        """Give back what was reserved: nothing will be sent."""
+        if self._spending is not None:
+            self._spending.release()
+            self._spending = None
+
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        """What limits changed in the request."""
+        return () if self._spending is None else self._spending.losses
+
+    def _reserve(self, call: Call, endpoint: Endpoint, at: float) -> int | None:
+        """The most that an attempt can cost. Raises `CostTooHigh` where that is more than is left of what was reserved."""
+        purse = None if self._spending is None else self._spending.purse
+        if purse is not None:
+            reserved = purse.launch(call.number, call.target)
+            if reserved is None:
+                raise purse.refusal(call.target)
+            return reserved
+        if self._measured is None or endpoint.price is None or endpoint.price[0] is None:
+            return None
+        return highest_pico(self._request, self._measured, endpoint.profile, endpoint.price[0], endpoint.provider.dialect, at)
+
     def launched(self, call: Call, endpoint: Endpoint, *, streamed: bool) -> None:
-        """Put an attempt on record that is about to be sent. Raises `StoreError` where it must be and cannot."""
+        """Put an attempt on record that is about to be sent.
+
+        Raises `StoreError` where it must be and cannot, `CostTooHigh` for a retry that could cost more than was reserved.
+        """
         self._endpoints[call.number] = endpoint
         self._books.warm(endpoint)
         facts = self._facts
+        now = time.time()
         started = Started(
             request_id=facts.request_id,
             attempt=call.number,
             requested_at=facts.started_at,
-            started_at=time.time(),
+            started_at=now,
             provider=call.target.provider,
             model=call.target.model,
             role=call.role,
@@ -90,6 +175,9 @@ class Account:
             streamed=streamed,
         )
         self._started[call.number] = started
+        reserved_pico = self._reserve(call, endpoint, now)
+        if reserved_pico is not None:
+            self._started[call.number] = started = msgspec.structs.replace(started, reserved_pico=reserved_pico)
         ledger = self._books.ledger
         if ledger is not None:
             ledger.started(started)
@@ -101,6 +189,8 @@ class Account:
         started, endpoint = self._started[call.number], self._endpoints[call.number]
         self._charge(call, endpoint, started.started_at)
         attempt = call.record(begun_at)
+        if self._spending is not None and self._spending.purse is not None:
+            self._spending.purse.settle(call.number, pico_usd(call.cost_usd), billable=_may_be_charged(call))
         price = self._books.price(endpoint)
         cost_pico = pico_usd(call.cost_usd)
         response = call.response
@@ -150,6 +240,7 @@ class Account:
                 usage=call.usage,
                 estimated=call.estimated,
                 cost_pico=cost_pico,
+                reserved_pico=started.reserved_pico,
                 price_version=None if price is None else price.version,
                 price_source=None if price is None else price.source,
                 finish_reason=finish_reason,
@@ -161,6 +252,7 @@ class Account:
 
     def ended(self, outcome: str, duration_s: float, calls: list[Call], winner: Call | None) -> None:
         """Put on record how the request ended: `ok`, `cancelled`, or the code of its error."""
+        self._return(calls)
         counted = winner or (calls[0] if calls else None)
         facts = self._facts
         response = None if winner is None else winner.response
@@ -203,6 +295,17 @@ class Account:
                 finish_reason=None if response is None else response.finish_reason,
             )
         )
+
+    def _return(self, calls: list[Call]) -> None:
+        """Give back what was reserved and not used."""
+        if self._spending is None:
+            return
+        sent = [call for call in calls if call.outcome != "rejected"]
+        if not sent:
+            self.forgo()
+            return
+        usages = [call.usage for call in sent if call.usage is not None]
+        self._spending.settle(tokens=sum(usage.total for usage in usages))
 
     def _charge(self, call: Call, endpoint: Endpoint, at: float) -> None:
         """Settle what a call used and what that cost."""

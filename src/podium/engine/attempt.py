@@ -73,6 +73,10 @@ class Listener(Protocol):
         """The call failed; `sent` is whether anything went upstream."""
         ...
 
+    def on_cut(self, call: Call) -> None:
+        """Its task was cancelled by somebody else: the loop is being taken down."""
+        ...
+
     def on_defect(self, call: Call, error: BaseException) -> None:
         """Podium itself failed; the caller gets the exception as it is."""
         ...
@@ -170,6 +174,9 @@ class Call:
                     slots.release()
         except asyncio.CancelledError:
             if self._timeout is None or self.outcome is not None:
+                if self._ended_at is None:
+                    self._end("cancelled")
+                    self._listener.on_cut(self)
                 raise
             self._fail(self._timeout, endpoint, sent)
         except TimeoutError:

@@ -12,18 +12,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from podium.catalog.pricing import Found, PriceBook
+from podium.coordination.coordinator import Coordinator
+from podium.coordination.limits import Limits
+from podium.coordination.memory import MemoryLeases
 from podium.engine.endpoint import Endpoint
-from podium.engine.prices import load_prices
+from podium.engine.prices import find_target, load_prices
 from podium.errors import StoreError
 from podium.ledger import Ledger, Retention
 from podium.observe.metrics import Metrics
-from podium.observe.observers import Observers
+from podium.observe.observers import Observer, Observers
+from podium.observe.share import Publisher
 from podium.routing.snapshot import Snapshot
 
 _METRICS_FOLDER = "metrics"
+_LIMITS_FILE = "limits.sqlite3"
 
 
 class Books:
@@ -36,6 +43,8 @@ class Books:
         self._loading: threading.Thread | None = None
         self._ledger: Ledger | None = None
         self._opened = False
+        self._limits: Limits | None = None
+        self._publisher: Publisher | None = None
         self.track_cost = snapshot.track_cost
         self.problems: list[str] = []
         """What is wrong with the books, in sentences for the user."""
@@ -45,7 +54,8 @@ class Books:
             throttled=throttled,
             failures=lambda: self.observers.failures(),
         )
-        self.observers = Observers([self.metrics])
+        self._all_observers: list[Observer] = [self.metrics]
+        self.observers = Observers(self._all_observers)
 
     # --- prices ---------------------------------------------------------------------------------------------------------
 
@@ -69,17 +79,44 @@ class Books:
         if not self.track_cost:
             return None
         if endpoint.price is None:
-            target, provider = endpoint.target, endpoint.provider
-            entry = provider.models.get(target.model)
-            endpoint.price = (
-                self.pricing.find(
-                    provider.kind,
-                    endpoint.upstream,
-                    priced_as=None if entry is None else entry.priced_as,
-                    names=(str(target), f"{target.provider}/{endpoint.upstream}"),
-                ),
-            )
+            endpoint.price = (find_target(self.pricing, endpoint.provider, endpoint.target.model),)
         return endpoint.price[0]
+
+    @property
+    def prices_come_first(self) -> bool:
+        """Whether a price must be known before an attempt is sent: a ledger that outlives the process says what it may cost."""
+        return self.track_cost and self._snapshot.data_dir is not None and self._snapshot.ledger.store == "sqlite"
+
+    # --- limits ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of users and teams; opened when first asked for."""
+        if self._limits is None:
+            with self._lock:
+                if self._limits is None:
+                    self._limits = Limits(self._coordinator(), self._snapshot)
+        return self._limits
+
+    def _coordinator(self) -> Coordinator:
+        folder, on_lost = self._snapshot.data_dir, self._snapshot.on_lost
+        if folder is None:
+            return Coordinator(MemoryLeases(), on_lost=on_lost)
+        with suppress(OSError):  # what cannot be made is lost from the start, and says so
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        return Coordinator.open(Path(folder) / _LIMITS_FILE, on_lost=on_lost)
+
+    def limited(self, user_id: str | None, team: str | None) -> bool:
+        """Whether any limit of a user or a team may concern a request."""
+        snapshot = self._snapshot
+        return (user_id is not None and user_id in snapshot.users) or (team is not None and team in snapshot.teams)
+
+    def swap(self, snapshot: Snapshot) -> None:
+        """Keep to the limits of another snapshot from now on."""
+        with self._lock:
+            self._snapshot = snapshot
+            if self._limits is not None:
+                self._limits.swap(snapshot)
 
     # --- the ledger -----------------------------------------------------------------------------------------------------
 
@@ -90,6 +127,7 @@ class Books:
             with self._lock:
                 if not self._opened:
                     self._ledger = self._open()
+                    self._publish()
                     self._opened = True
         return self._ledger
 
@@ -117,9 +155,37 @@ class Books:
                 self.problems.append(f"{error} Until then the ledger is in memory, and ends with the process.")
         return Ledger.open(None, store="memory:", payloads=settings.payloads, retention=retention)
 
+    # --- observers ------------------------------------------------------------------------------------------------------
+
+    def observe(self, observer: Observer) -> None:
+        """Let an observer have the records of all requests from the next on."""
+        self._all_observers.append(observer)
+        self.observers = Observers(self._all_observers)
+
+    def _publish(self) -> None:
+        """Let other processes see the metrics, where there is a folder to put them in."""
+        if self._snapshot.data_dir is not None:
+            self._publisher = Publisher(self.metrics, Path(self._snapshot.data_dir) / _METRICS_FOLDER)
+            self._publisher.start()
+
+    def statistics(self) -> dict[str, Any]:
+        """How ledger and limits fare; what has not been opened has nothing to say."""
+        facts: dict[str, Any] = {"problems": list(self.problems)}
+        if self._ledger is not None:
+            facts["ledger"] = self._ledger.statistics().to_dict()
+        if self._limits is not None:
+            facts["limits"] = self._limits.statistics()
+        return facts
+
     def close(self) -> None:
-        """Give what is in the journal to the store, and end the threads. It blocks for a moment."""
+        """Give what is in the journal to the store, return leases, and end the threads. It blocks for a moment."""
         with self._lock:
             ledger, self._ledger, self._opened = self._ledger, None, False
+            limits, self._limits = self._limits, None
+            publisher, self._publisher = self._publisher, None
+        if publisher is not None:
+            publisher.close()
+        if limits is not None:
+            limits.coordinator.close()
         if ledger is not None:
             ledger.close()

@@ -10,7 +10,7 @@ from typing import Any
 from podium.catalog.pricing import Found
 from podium.catalog.profiles import profile
 from podium.routing.snapshot import Provider
-from podium.types import Profile, Target
+from podium.types import Profile, Secret, Target
 from podium.wire.codec import Codec, codec
 
 _SHORTEST_SECRET = 8
@@ -22,7 +22,7 @@ class Endpoint:
 
     __slots__ = ("_secrets", "base_url", "codec", "headers", "price", "profile", "provider", "target", "upstream")
 
-    def __init__(self, provider: Provider, target: Target) -> None:
+    def __init__(self, provider: Provider, target: Target, key: Secret | None) -> None:
         entry = provider.models.get(target.model)
         self.target = target
         self.provider = provider
@@ -33,15 +33,15 @@ class Endpoint:
         """What it charges, once that was looked up; the one in it is None where no price is known."""
         self.base_url = provider.base_url.rstrip("/")
         self.headers: dict[str, str] = {"content-type": "application/json", "user-agent": "podium"}
-        if provider.api_key is not None and provider.auth != "none":
-            key = provider.api_key.reveal()
-            name, value = ("authorization", f"Bearer {key}") if provider.auth == "bearer" else (provider.auth, key)
-            self.headers[name] = value
+        if key is not None:
+            if provider.auth == "x-api-key":
+                self.headers["x-api-key"] = key.reveal()
+            else:
+                self.headers["authorization"] = f"Bearer {key.reveal()}"
         self.headers |= {name.lower(): value for name, value in provider.headers.items()}
 
         secrets = list(provider.headers.values())
-        if provider.api_key is not None:
-            secrets.append(provider.api_key.reveal())
+        secrets += [each.reveal() for each in (key, provider.api_key) if each is not None]
         self._secrets = tuple(secret for secret in secrets if len(secret) >= _SHORTEST_SECRET)
 
     def url(self, path: str) -> str:

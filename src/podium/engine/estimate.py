@@ -34,7 +34,7 @@ from podium.engine.prices import find_target
 from podium.routing.limits import pico
 from podium.routing.snapshot import Plan, Provider, Snapshot
 from podium.routing.spending import LEAST_OUTPUT, Cost, Estimate, Leg, strategy_targets
-from podium.types import Media, Opaque, Part, Reasoning, Refusal, Request, Target, Text, ToolCall, ToolResult
+from podium.types import Media, Opaque, Part, Profile, Reasoning, Refusal, Request, Target, Text, ToolCall, ToolResult
 
 PER_REQUEST = 512
 """What a provider may say to the model on its own (a few dozen tokens; more where the model is told how to reason)."""
@@ -75,6 +75,11 @@ class Measured:
     images: int
     unbounded: str | None
     """What in it has no bound."""
+
+    def input_tokens(self, dialect: str, text_tokens: int | None = None) -> int:
+        """The most tokens that go in, with so many for the text (None: one a byte)."""
+        text = self.text_bytes if text_tokens is None else text_tokens
+        return text + self.added + self.images * IMAGE_TOKENS.get(dialect, MOST_IMAGE_TOKENS)
 
 
 class _Highest:
@@ -119,6 +124,16 @@ def estimate(
     )
 
 
+def highest_pico(request: Request, measured: Measured, facts: Profile, found: Found, dialect: str, at: float) -> int | None:
+    """Return the most that one attempt can cost, in pico-USD; None where that has no bound."""
+    if measured.unbounded is not None:
+        return None
+    sampling = request.sampling
+    output = sampling.max_tokens if sampling.max_tokens is not None else facts.max_output or UNKNOWN_OUTPUT
+    cost = highest_cost(found, measured.input_tokens(dialect), output * max(1, sampling.n or 1), at)
+    return None if cost is None else pico(cost)
+
+
 def _leg(
     request: Request,
     measured: Measured,
@@ -139,7 +154,7 @@ def _leg(
     cost, why = _price(target, provider, request, measured, book, at)
     leg = Leg(
         target=target,
-        input_tokens=text_tokens + measured.added + measured.images * IMAGE_TOKENS.get(provider.dialect, MOST_IMAGE_TOKENS),
+        input_tokens=measured.input_tokens(provider.dialect, text_tokens),
         max_output=sampling.max_tokens if sampling.max_tokens is not None else facts.max_output or UNKNOWN_OUTPUT,
         answers=max(1, sampling.n or 1),
         cost=cost,

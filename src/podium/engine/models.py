@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from os import PathLike
@@ -24,37 +23,24 @@ from podium import config
 from podium.catalog.pricing import PriceBook
 from podium.config.values import duration
 from podium.engine.account import Account
+from podium.engine.around import Around, Shared, State
 from podium.engine.attempt import Patience
 from podium.engine.books import Books
-from podium.engine.endpoint import Endpoint
 from podium.engine.language_model import LanguageModel, fresh_id
 from podium.engine.runner import Run
-from podium.engine.slots import Slots
 from podium.engine.stream import TextStream
 from podium.engine.sync import SyncModels
 from podium.engine.text import Ask, load_request
 from podium.engine.transport import AiohttpTransport, Transport
 from podium.errors import AllTargetsFailed, RequestError, SpecError, StoreError
 from podium.ledger import UsageRow
+from podium.observe.observers import Observer
 from podium.observe.report import Report
-from podium.routing.resolve import Resolver
 from podium.routing.snapshot import Plan, Snapshot, User
-from podium.types import Reasons, Result, Target
+from podium.types import Reasons, Result
 
 DEFAULT_TIMEOUT_S = 600.0
 """The whole request's time where nothing sets one (SCIENCE part 5)."""
-_LONGEST_LEAVE_S = 3600.0
-
-
-class _State:
-    """A snapshot and what is worked out from it once."""
-
-    __slots__ = ("endpoints", "resolver", "snapshot")
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self.snapshot = snapshot
-        self.resolver = Resolver(snapshot)
-        self.endpoints: dict[Target, Endpoint] = {}
 
 
 class Models:
@@ -64,15 +50,11 @@ class Models:
     """
 
     def __init__(self, snapshot: Snapshot, *, transport: Transport | None = None, patience: Patience | None = None) -> None:
-        self.transport: Transport = transport or AiohttpTransport()
+        self._shared = Shared(transport or AiohttpTransport())
         self._patience = patience or Patience()
-        self._state = _State(snapshot)
-        self._books = Books(snapshot, throttled=self._throttled)
+        self._state = State(snapshot)
+        self._books = Books(snapshot, throttled=self._shared.throttled)
         self._swap = threading.Lock()
-        self._leave_alone: dict[Target, float] = {}
-        self._provider_slots: dict[str, Slots] = {}
-        self._user_slots: dict[str, Slots] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         self.sync = SyncModels(self)
         """Blocking twins of the async methods, over one background loop."""
 
@@ -157,14 +139,14 @@ class Models:
         plan = state.resolver.resolve(spec, user_id=user_id, experiment=experiment, pin=pin)
         request_id = request_id or fresh_id()
         run = Run(
-            _Around(self, state),
+            Around(self._shared, state, plan),
             plan,
             request,
             request_id=request_id,
             time_s=self._time_s(plan, timeout, state.snapshot),
             bounded=timeout is not None or plan.timeout_s is not None,
             patience=self._patience,
-            slots=self._slots_of(plan.user_id, state.snapshot),
+            slots=self._shared.slots_of_user(plan.user_id, state.snapshot),
             account=Account(self._books, state.snapshot, plan, request, request_id),
         )
         return run, plan
@@ -210,9 +192,9 @@ class Models:
         """Return what this process has measured: per provider, model, tier and experiment."""
         return self._books.metrics.snapshot()
 
-    def _throttled(self) -> dict[str, float]:
-        now = time.monotonic()
-        return {str(target): until - now for target, until in dict(self._leave_alone).items() if until > now}
+    def observe(self, observer: Observer) -> None:
+        """Let an observer (`podium.observe`: OpenTelemetry, a log, one's own) have the records of all further requests."""
+        self._books.observe(observer)
 
     # --- config ---------------------------------------------------------------------------------------------------------
 
@@ -228,8 +210,8 @@ class Models:
         """
         with self._swap:
             snapshot = self._state.snapshot
-            user = config.load_user(user_id, path, providers=snapshot.providers)
-            self._state = _State(config.with_user(snapshot, user))
+            user = config.load_user(user_id, path, providers=snapshot.providers, teams=snapshot.teams)
+            self._swap_in(config.with_user(snapshot, user))
         return user
 
     def get_provider_config(self, provider_id: str) -> dict[str, Any]:
@@ -249,10 +231,14 @@ class Models:
             if provider_id not in snapshot.providers:
                 raise self._unknown_provider(provider_id)
             changed = config.update_provider(snapshot, provider_id, **changes)
-            self._state = _State(changed)
-            slots = self._provider_slots.get(provider_id)
+            self._swap_in(changed)
+            slots = self._shared.provider_slots.get(provider_id)
         if slots is not None:
             slots.set_limit(changed.providers[provider_id].max_concurrent)
+
+    def _swap_in(self, snapshot: Snapshot) -> None:
+        self._state = State(snapshot)
+        self._books.swap(snapshot)
 
     def _unknown_provider(self, provider_id: str) -> SpecError:
         names = tuple(self.snapshot.providers)
@@ -263,14 +249,14 @@ class Models:
     # --- its end --------------------------------------------------------------------------------------------------------
 
     async def close(self) -> None:
-        """Cancel what still runs in this loop, and close its connections."""
+        """End what still runs in this loop with `ModelsClosed`, and close its connections."""
         loop = asyncio.get_running_loop()
-        tasks = [task for task in self._tasks if task.get_loop() is loop]
-        for task in tasks:
-            task.cancel()
+        for run in [run for run in list(self._shared.runs) if run.here]:
+            run.close()
+        tasks = [task for task in list(self._shared.tasks) if task.get_loop() is loop]
         if tasks:
             await asyncio.wait(tasks)
-        await self.transport.close()
+        await self._shared.transport.close()
         await asyncio.to_thread(self._books.close)
 
     async def __aenter__(self) -> Self:
@@ -285,71 +271,9 @@ class Models:
         snapshot = self.snapshot
         return f"Models(providers={list(snapshot.providers)}, tiers={list(snapshot.tiers)}, version={snapshot.version})"
 
-    # --- what runs share ------------------------------------------------------------------------------------------------
-
-    def _slots_of(self, user_id: str | None, snapshot: Snapshot) -> Slots | None:
-        user = snapshot.users.get(user_id) if user_id is not None else None
-        if user is None or user.allowance.max_concurrent is None:
-            return None
-        return _slots(self._user_slots, user.id, f"User {user.id}", user.allowance.max_concurrent)
-
     def statistics(self) -> dict[str, Any]:
-        """What runs at this moment: upstream calls, and slots taken and waited for."""
-        return {
-            "calls": len(self._tasks),
-            "providers": {
-                name: {"running": slots.running, "waiting": slots.waiting} for name, slots in self._provider_slots.items()
-            },
-            "users": {name: {"running": slots.running, "waiting": slots.waiting} for name, slots in self._user_slots.items()},
-        }
-
-
-def _slots(table: dict[str, Slots], name: str, title: str, limit: int) -> Slots:
-    slots = table.get(name)
-    if slots is None:
-        slots = table.setdefault(name, Slots(title, limit))
-    elif slots.limit != limit:
-        slots.set_limit(limit)
-    return slots
-
-
-class _Around:
-    """What a run sees of its engine: the state that it began with, and what all runs share."""
-
-    __slots__ = ("_models", "_state", "transport")
-
-    def __init__(self, models: Models, state: _State) -> None:
-        self._models = models
-        self._state = state
-        self.transport = models.transport
-
-    def endpoint(self, target: Target) -> Endpoint:
-        endpoint = self._state.endpoints.get(target)
-        if endpoint is None:
-            endpoint = self._state.endpoints[target] = Endpoint(self._state.snapshot.providers[target.provider], target)
-        return endpoint
-
-    def provider_slots(self, provider: str) -> Slots | None:
-        limit = self._state.snapshot.providers[provider].max_concurrent
-        if limit is None:
-            return None
-        return _slots(self._models._provider_slots, provider, f"Provider {provider}", limit)
-
-    def not_before(self) -> Mapping[Target, float]:
-        """On the clock that all loops share (`time.monotonic`)."""
-        table = self._models._leave_alone
-        if table:
-            now = time.monotonic()
-            for target in [target for target, until in table.items() if until <= now]:
-                table.pop(target, None)
-        return table
-
-    def leave_alone(self, target: Target, seconds: float) -> None:
-        self._models._leave_alone[target] = time.monotonic() + min(seconds, _LONGEST_LEAVE_S)
-
-    def adopt(self, task: asyncio.Task[None]) -> None:
-        self._models._tasks.add(task)
-        task.add_done_callback(self._models._tasks.discard)
+        """What runs at this moment (upstream calls, slots), and how ledger and limits fare; for people and dashboards."""
+        return {**self._shared.statistics(), **self._books.statistics()}
 
 
 def _load_timeout(timeout: float | str) -> float:

@@ -46,6 +46,10 @@ class BundledLayer:
             self._providers = {kind_of(provider.id): provider for provider in providers}
         return self._providers
 
+    def row(self, kind: str, model: str) -> Row | None:
+        """Return the row of just this name."""
+        return self.rows(kind).get(model)
+
     def rows(self, kind: str) -> Mapping[str, Row]:
         """Return the rows of a provider kind by the model's part of their names."""
         if (rows := self._rows.get(kind)) is not None:

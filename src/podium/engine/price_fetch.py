@@ -1,9 +1,9 @@
 """Fetching prices: ask all sources, judge what they say, merge by precedence, and write one file.
 
-Theory. Of two rows of one name the source with the higher precedence is believed: the user's files and URLs in the order given,
-then OpenRouter for what OpenRouter sells, then genai-prices online, then the bundled data. A row is also judged against what
-was known before: a price a thousand times higher or lower is in the wrong unit, and a price that became 0 is a mistake, until
-a person says otherwise (`"free": true` in a file, or a price in the config).
+Theory. Of two rows of one name the source with the higher precedence is believed: the user's files and URLs in the order
+given, then OpenRouter for what OpenRouter sells, then genai-prices online, then the bundled data. A row is also judged
+against what was known before: a price a thousand times higher or lower than everything known is in the wrong unit, and a
+price that became 0 is a mistake, until a person says otherwise (`"free": true` in a file, or a price in the config).
 
 Rules.
 - A source that fails keeps the rows that it gave last, from the last good file; so does a row that is refused.
@@ -180,23 +180,24 @@ def _believable(
     """The rows that can be believed next to what is known, and the refused ones with their reasons."""
     rows, refused = {}, dict(reading.refused)
     for name, row in reading.rows.items():
-        known = before.get(name) or lower.get(name)
-        if reason := _doubt(name, row, known):
+        known = [each for each in (before.get(name), lower.get(name)) if each is not None]
+        if source.address is not None and (reason := _doubt(name, row, known)):  # the bundled data was released by a person
             refused[name] = reason
         else:
             rows[name] = row if not is_free(row) else msgspec.structs.replace(row, free=True)
     return rows, refused
 
 
-def _doubt(name: str, row: Row, known: Row | None) -> str | None:
-    if free_by_mistake(name, row) and not (known is not None and is_free(known)):
+def _doubt(name: str, row: Row, known: list[Row]) -> str | None:
+    """Why a row is not to be believed, next to what the last file and the sources below say; one that agrees is enough."""
+    if free_by_mistake(name, row) and not any(map(is_free, known)):
         return 'it costs nothing, and neither its name nor `"free": true` says that this is meant'
-    if known is not None and (times := factor(row, known)) is not None:
-        if times >= STRANGE_FACTOR:
-            return f"it is {times:,.0f} times what it was: is it in USD per million tokens?"
-        if times * STRANGE_FACTOR <= 1:
-            return f"it was {1 / times:,.0f} times as much: is it in USD per million tokens?"
-    return None
+    factors = [times for each in known if (times := factor(row, each)) is not None]
+    if not factors or not all(times >= STRANGE_FACTOR or times * STRANGE_FACTOR <= 1 for times in factors):
+        return None
+    times = factors[0]
+    how = f"it is {times:,.0f} times what it was" if times > 1 else f"it was {1 / times:,.0f} times as much"
+    return f"{how}: is it in USD per million tokens? If it is, delete the old file"
 
 
 # --- the file --------------------------------------------------------------------------------------------------------

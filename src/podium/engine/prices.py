@@ -41,6 +41,11 @@ class FileLayer:
             kind, model = split(name)
             self._raw.setdefault(kind, {})[model] = raw
 
+    def row(self, kind: str, model: str) -> Row | None:
+        """Return the row of just this name; the others of its kind stay unread."""
+        raw = self._raw.get(kind, {}).get(model)
+        return None if raw is None else self._load(f"{kind}/{model}", raw)
+
     def rows(self, kind: str) -> Mapping[str, Row]:
         """Return the rows of a provider kind by the model's part of their names."""
         if (rows := self._rows.get(kind)) is not None:
@@ -52,18 +57,22 @@ class FileLayer:
 
     def _read(self, kind: str) -> Iterator[tuple[str, Row]]:
         for model, raw in self._raw.get(kind, {}).items():
-            name = f"{kind}/{model}"
-            try:
-                row = load_row(raw)
-                reason = refusal(name, row)
-            except NotPrices as error:
-                reason = str(error)
-            if reason is None:
+            if (row := self._load(f"{kind}/{model}", raw)) is not None:
                 yield model, row
-            else:
-                self._problems.append(
-                    f"The price of {name} in {self._file} is passed over: {reason}. `podium prices fetch` mends it."
-                )
+
+    def _load(self, name: str, raw: Any) -> Row | None:
+        """One row; None for one that cannot be used, which is told once."""
+        try:
+            row = load_row(raw)
+            reason = refusal(name, row)
+        except NotPrices as error:
+            reason = str(error)
+        if reason is None:
+            return row
+        problem = f"The price of {name} in {self._file} is passed over: {reason}. `podium prices fetch` mends it."
+        if problem not in self._problems:
+            self._problems.append(problem)
+        return None
 
     def fallbacks(self, kind: str) -> tuple[str, ...]:
         """Return the kinds whose prices hold where this kind has none of its own."""
@@ -114,13 +123,14 @@ def load_prices(
 
 
 def find_target(book: PriceBook, provider: Provider, model: str) -> Found | None:
-    """Find the price of a provider's public model name: its upstream name and `priced_as` are looked up in the provider."""
+    """Find the price of a provider's public model name, as a call to it finds it."""
     entry = provider.models.get(model)
+    upstream = model if entry is None else entry.upstream
     return book.find(
         provider.kind,
-        model if entry is None else entry.upstream,
+        upstream,
         priced_as=None if entry is None else entry.priced_as,
-        names=(f"{provider.name}/{model}",),
+        names=(f"{provider.name}/{model}", f"{provider.name}/{upstream}"),
     )
 
 

@@ -25,7 +25,7 @@ from podium.engine.attempt import Call, Patience
 from podium.engine.endpoint import Endpoint
 from podium.engine.slots import Slots
 from podium.engine.transport import Transport
-from podium.errors import AllTargetsFailed, PodiumError, StoreError
+from podium.errors import AllTargetsFailed, LimitError, ModelsClosed, PodiumError, StoreError, StreamLeft
 from podium.routing.snapshot import Plan
 from podium.routing.strategies.build import build
 from podium.routing.strategies.machine import (
@@ -57,6 +57,8 @@ class Surroundings(Protocol):
     """What a run needs from the engine around it."""
 
     transport: Transport
+    runs: set[Run]
+    """The requests that have begun and not ended; closing the engine ends them."""
 
     def endpoint(self, target: Target) -> Endpoint:
         """Where a target is reached."""
@@ -152,25 +154,27 @@ class Run:
     # --- the caller's side ----------------------------------------------------------------------------------------------
 
     async def begin(self) -> None:
-        """Take the user's slot, if users have limits, and launch what the strategy wants first. Raises `RateLimited`."""
+        """Take what limits allow, and launch what the strategy wants first. Raises `LimitError` and `StoreError`."""
         self._loop = asyncio.get_running_loop()
         self._begun_at = self._loop.time()
-        if self._slots is not None:
-            await self._wait_for_slot(self._slots)
+        self._around.runs.add(self)
+        try:
+            if self._slots is not None:
+                await self._slots.acquire()
+                self._holds_slot = True
+            endpoints = [self._around.endpoint(target) for target in self._plan.targets]
+            self._request = await self._account.admit(self._request, endpoints)
+        except PodiumError as error:
+            if not self._ended:
+                self._end(error)
+            raise
         self._deadline = self._loop.time() + self._time_s
-        if self._ended:  # left while it waited for its slot
+        if self._ended:  # left while it waited
             self._release()
+            self._account.forgo()
             return
         self._timers.append(self._loop.call_at(self._deadline, self._signal, Expired()))
         self._perform(self._machine.begin(self._view()))
-
-    async def _wait_for_slot(self, slots: Slots) -> None:
-        try:
-            await slots.acquire()
-        except PodiumError as error:
-            self._end(error)
-            raise
-        self._holds_slot = True
 
     async def wait(self) -> Result:
         """Begin, and wait for the end. Raises the error that the request ended with; a cancellation abandons it."""
@@ -184,7 +188,10 @@ class Run:
         return self.result()
 
     async def next_events(self) -> list[Event] | None:
-        """The next events of the answer, or None after its last. Raises the error that the request ended with."""
+        """The next events of the answer, or None after its last.
+
+        Raises the error that the request ended with, and `StreamLeft` where the caller has left it.
+        """
         while True:
             if self._ready:
                 events = self._ready.popleft()
@@ -192,6 +199,8 @@ class Run:
                 if self._waiting < _ROOM // 2:
                     self._drain()
                 return events
+            if self.left:
+                raise StreamLeft("This stream was left before its end.", hint="Read a stream before you close it.")
             if self._ended:
                 if self._error is not None:
                     raise self._error
@@ -218,7 +227,7 @@ class Run:
             target=self._winner.target,
             reasons=self._plan.reasons,
             attempts=attempts,
-            losses=self._winner.losses,
+            losses=self.losses,
             consensus=self._consensus,
             cost_usd=_total_cost(attempts),
             duration_s=self._ended_at - self._begun_at,
@@ -233,7 +242,7 @@ class Run:
     def losses(self) -> tuple[Loss, ...]:
         """What the answering call could not honour; known from its first event on."""
         call = self._winner or self._committed
-        return () if call is None else call.losses
+        return self._account.losses + (() if call is None else call.losses)
 
     @property
     def ended(self) -> bool:
@@ -249,16 +258,42 @@ class Run:
             self._ended = self.left = True
         elif loop is _running_loop():
             self._leave()
-        elif not loop.is_closed():
-            loop.call_soon_threadsafe(self._leave)
+        else:
+            try:
+                loop.call_soon_threadsafe(self._leave)
+            except RuntimeError:  # its loop is closed, and what ran there has ended with it
+                self._end_without_loop()
 
     def _leave(self) -> None:
         if not self._ended:
             self.left = True
-            self._signal(Abandoned())
-            self._end(error=asyncio.CancelledError())
+            self._stop(asyncio.CancelledError())
         self._ready.clear()
         self._drain()
+
+    def close(self) -> None:
+        """The engine closes: cancel everything that runs, and tell the caller so. Call it in the run's own loop."""
+        if not self._ended:
+            self._stop(ModelsClosed("The Models was closed while this request ran.", hint="Close it after the last request."))
+            self._drain()
+
+    def _stop(self, error: BaseException) -> None:
+        self._signal(Abandoned())
+        self._end(error)
+
+    def _end_without_loop(self) -> None:
+        self._ended = self.left = True
+        self._around.runs.discard(self)
+        self._release()
+        for call in self._calls.values():
+            call.outcome = call.outcome or "cancelled"
+            self._settle(call)
+        self._account.ended("cancelled", self._loop.time() - self._begun_at, list(self._calls.values()), None)
+
+    @property
+    def here(self) -> bool:
+        """Whether this is the loop that it runs in."""
+        return self._loop is _running_loop()
 
     async def settled(self) -> None:
         """Wait until every call that was launched has ended, upstream connections included."""
@@ -313,7 +348,7 @@ class Run:
         self._calls[action.attempt] = call
         try:
             self._account.launched(call, endpoint, streamed=self._upstream_streams)
-        except StoreError as error:
+        except (StoreError, LimitError) as error:
             # Told in a moment: the machine is still saying what it wants.
             self._loop.call_soon(self._refuse, call, error)
             return
@@ -330,7 +365,7 @@ class Run:
         )
         around.adopt(call.task)
 
-    def _refuse(self, call: Call, error: StoreError) -> None:
+    def _refuse(self, call: Call, error: PodiumError) -> None:
         if call.outcome is None:
             call.refuse(error)
             self.on_error(call, error, sent=False)
@@ -400,6 +435,7 @@ class Run:
         """End the run. Nothing may run on: what the machine forgot would be a leak, so it is cancelled here too."""
         self._ended = True
         self._error = error
+        self._around.runs.discard(self)
         self._ended_at = self._loop.time()
         for timer in self._timers:
             timer.cancel()
@@ -451,6 +487,10 @@ class Run:
         if error.retry_after_s is not None and sent:
             self._around.leave_alone(call.target, error.retry_after_s)
         self._signal(Errored(call.number, error) if sent else Rejected(call.number, error))
+
+    def on_cut(self, call: Call) -> None:
+        """The loop is being taken down; without its call the request would wait for nothing."""
+        self.close()
 
     def on_defect(self, call: Call, error: BaseException) -> None:
         """Podium failed: the caller gets the exception as it is."""

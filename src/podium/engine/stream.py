@@ -16,15 +16,8 @@ from types import TracebackType
 from typing import Self
 
 from podium.engine.runner import Run
-from podium.errors import PodiumError
+from podium.errors import StreamLeft
 from podium.types import Event, Loss, PartDelta, PartStart, Reasons, Result, Text
-
-
-class StreamLeft(PodiumError):
-    """The stream was left before its end, so there is no whole result."""
-
-    code = "stream_left"
-    status = 499
 
 
 class TextStream:

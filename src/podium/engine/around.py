@@ -1,0 +1,132 @@
+"""What runs find around them: the state that they began with, and what all runs of a `Models` share.
+
+Theory. A `State` is a snapshot and what is worked out from it once. `Shared` outlives snapshots: the transport, who asked to be
+left alone, slots, and the tasks at work. An `Around` puts both together for one run.
+
+Rules. Endpoints are kept by target, and by user where the user brings a key of their own. Instants are on `time.monotonic`,
+which all loops share.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from podium.engine.endpoint import Endpoint
+from podium.engine.slots import Slots
+from podium.engine.transport import Transport
+from podium.routing.keys import key_for, own_key
+from podium.routing.resolve import Resolver
+from podium.routing.snapshot import Plan, Snapshot
+from podium.types import Target
+
+if TYPE_CHECKING:
+    from podium.engine.runner import Run
+
+LONGEST_LEAVE_S = 3600.0
+"""Nobody is left alone for longer, whatever it asked for."""
+
+
+class State:
+    """A snapshot and what is worked out from it once."""
+
+    __slots__ = ("endpoints", "resolver", "snapshot")
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.resolver = Resolver(snapshot)
+        self.endpoints: dict[tuple[Target, str | None], Endpoint] = {}
+
+
+class Shared:
+    """What all runs of a `Models` share."""
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+        self.leave_alone: dict[Target, float] = {}
+        self.provider_slots: dict[str, Slots] = {}
+        self.user_slots: dict[str, Slots] = {}
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.runs: set[Run] = set()
+        """The runs that have begun and not ended."""
+
+    def slots_of_user(self, user_id: str | None, snapshot: Snapshot) -> Slots | None:
+        """The slots of a user, if there is a limit."""
+        user = snapshot.users.get(user_id) if user_id is not None else None
+        if user is None or user.allowance.max_concurrent is None:
+            return None
+        return slots_in(self.user_slots, user.id, f"User {user.id}", user.allowance.max_concurrent)
+
+    def statistics(self) -> dict[str, Any]:
+        """What runs at this moment."""
+
+        def counts(table: dict[str, Slots]) -> dict[str, dict[str, int]]:
+            return {name: {"running": slots.running, "waiting": slots.waiting} for name, slots in dict(table).items()}
+
+        return {"calls": len(self.tasks), "providers": counts(self.provider_slots), "users": counts(self.user_slots)}
+
+    def throttled(self) -> dict[str, float]:
+        """Targets that asked to be left alone, and the seconds that remain."""
+        now = time.monotonic()
+        return {str(target): until - now for target, until in dict(self.leave_alone).items() if until > now}
+
+
+class Around:
+    """What one run finds around it."""
+
+    __slots__ = ("_plan", "_shared", "_state", "runs", "transport")
+
+    def __init__(self, shared: Shared, state: State, plan: Plan) -> None:
+        self._shared = shared
+        self._state = state
+        self._plan = plan
+        self.transport = shared.transport
+        self.runs = shared.runs
+
+    def endpoint(self, target: Target) -> Endpoint:
+        """Where a target is reached, with the key that this run's user asks with."""
+        snapshot = self._state.snapshot
+        user = snapshot.users.get(self._plan.user_id) if self._plan.user_id is not None else None
+        provider = snapshot.providers[target.provider]
+        place = (target, user.id if user is not None and own_key(provider, user) is not None else None)
+        endpoint = self._state.endpoints.get(place)
+        if endpoint is None:
+            endpoint = self._state.endpoints[place] = Endpoint(provider, target, key_for(provider, user))
+        return endpoint
+
+    def provider_slots(self, provider: str) -> Slots | None:
+        """The provider's slots, if it has a limit."""
+        limit = self._state.snapshot.providers[provider].max_concurrent
+        if limit is None:
+            return None
+        return slots_in(self._shared.provider_slots, provider, f"Provider {provider}", limit)
+
+    def not_before(self) -> Mapping[Target, float]:
+        """Targets that asked to be left alone, and until when."""
+        table = self._shared.leave_alone
+        if table:
+            now = time.monotonic()
+            for target in [target for target, until in table.items() if until <= now]:
+                table.pop(target, None)
+        return table
+
+    def leave_alone(self, target: Target, seconds: float) -> None:
+        """Note that a target asked to be left alone."""
+        self._shared.leave_alone[target] = time.monotonic() + min(seconds, LONGEST_LEAVE_S)
+
+    def adopt(self, task: asyncio.Task[None]) -> None:
+        """Keep a task from being collected before it ends."""
+        self._shared.tasks.add(task)
+        task.add_done_callback(self._shared.tasks.discard)
+
+
+def slots_in(table: dict[str, Slots], name: str, title: str, limit: int) -> Slots:
+    """Return the slots of a name with this limit, made where there are none."""
+    slots = table.get(name)
+    if slots is None:
+        slots = table.setdefault(name, Slots(title, limit))
+    elif slots.limit != limit:
+        slots.set_limit(limit)
+    return slots
