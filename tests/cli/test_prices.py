@@ -215,6 +215,16 @@ def test_show_goes_by_the_providers_of_the_config(podium: Run, here: Path) -> No
     assert (shown["matched_name"], shown["priced_as"]) == ("openai/gpt-4o-mini", "openai/gpt-4o-mini")
 
 
+def test_show_takes_the_price_that_the_config_says_and_the_file_that_it_names(podium: Run, here: Path) -> None:
+    (here / "podium.yaml").write_text(
+        "pricing_cache: deep/prices.json\nproviders: {openai: {api_key: x}}\nprices: {openai/mine: {input: 0.075, output: 3}}\n"
+    )
+    assert podium("prices", "fetch", "--source", "bundled").code == 0
+    assert (here / "deep" / "prices.json").exists()
+    shown = json.loads(podium("prices", "show", "openai/mine", "--json").out, parse_float=Decimal)
+    assert (shown["source"], shown["price"]["inputPerMillion"]) == ("config", Decimal("0.075"))
+
+
 def test_show_has_no_control_characters_and_colours_only_where_wanted(terminal: Run, podium: Run, here: Path) -> None:
     (here / "pricing-cache.json").write_text(
         '{"models": {"openai/x": {"inputPerMillion": 1, "outputPerMillion": 1, "source": "a\\u001b]52;c;aGk=\\u0007b"}}}'

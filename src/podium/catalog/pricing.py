@@ -36,6 +36,10 @@ models are resold, by normalising the name, or because the model is the user's o
 class Layer(Protocol):
     """Rows of one origin, in the order in which their spellings are tried."""
 
+    def row(self, kind: str, model: str) -> Row | None:
+        """Return the row of just this name."""
+        ...
+
     def rows(self, kind: str) -> Mapping[str, Row]:
         """Return the rows of a provider kind by the model's part of their names."""
         ...
@@ -58,6 +62,10 @@ class RowLayer:
         for name, row in rows.items():
             kind, model = split(name)
             self._kinds.setdefault(kind, {})[model] = row
+
+    def row(self, kind: str, model: str) -> Row | None:
+        """Return the row of just this name."""
+        return self._kinds.get(kind, {}).get(model)
 
     def rows(self, kind: str) -> Mapping[str, Row]:
         """Return the rows of a provider kind by the model's part of their names."""
@@ -180,8 +188,7 @@ class PriceBook:
     def _look(self, kind: str, model: str, guess: Guess | None = None) -> Found | None:
         """Look a name up as it is, by the data's spellings, and at those whose models this kind resells."""
         for layer in self._layers:
-            rows = layer.rows(kind)
-            if (row := rows.get(model)) is not None:
+            if (row := layer.row(kind, model)) is not None:
                 return self._make(f"{kind}/{model}", row, row.source, "name", guess)
         lower = model.lower()
         for layer in self._layers:
