@@ -22,7 +22,7 @@ import pytest
 from podium import Models, create_models
 
 STREAMS = 500
-TOKENS = 40
+TOKENS = 80
 STORY = "Tell me a long story about ships."
 
 _SERVE = f"""
@@ -119,6 +119,7 @@ async def test_500_streams_left_half_way_leave_nothing_behind(outside: Outside, 
     async def all_of_them() -> None:
         await asyncio.gather(*(leave(models, number) for number in range(STREAMS)))
 
+    await models.generate_text("openai/gpt-4o-mini", pin=True, prompt="Hello")  # what is loaded once is loaded
     await all_of_them()  # what is kept for good (pools, arenas, caches) is there after the first time
     before_stats = await outside.idle()
     before = footprint()

@@ -5,7 +5,8 @@ the account makes the facts once, and gives them to the ledger and to the observ
 
 Rules.
 - `launched` writes to the journal before a byte leaves. `settled` is called once an attempt, `ended` once a request.
-- What an attempt cost is worked out here, once. What the provider itself says that it cost comes before any price list.
+- What an attempt cost is worked out here, once. What the provider itself says that it cost (unless that
+  is 0) comes before any price list.
 - An attempt that was cancelled, or broke after it may have been charged, has no usage from its provider: it is estimated
   (input as bytes over four, output as what was seen) and marked so. One that was refused costs 0.
 - An unpriced model costs None, never 0.
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from podium.catalog.pricing import Found
 from podium.coordination.limits import Spending
 from podium.engine.endpoint import Endpoint
 from podium.engine.estimate import Measured, can_tighten, highest_pico, measure
@@ -31,7 +33,7 @@ from podium.errors import CostTooHigh, PodiumError, ProviderError
 from podium.ledger import Ended, Settled, Started, pico_usd
 from podium.observe.record import AttemptRecord, RequestFacts, RequestRecord, cause_of, server_of
 from podium.routing.snapshot import Plan, Snapshot
-from podium.types import Loss, Request, Target, Text, Usage
+from podium.types import Attempt, Loss, Request, Target, Text, Usage
 
 if TYPE_CHECKING:
     from podium.engine.attempt import Call
@@ -83,7 +85,7 @@ class Account:
             conversation=metadata.get("conversation"),
             tags=tuple(metadata.get("tags") or ()),
             streamed=request.stream,
-            timed=user is None or user.performance_tracking is not False,
+            timed=snapshot.track_performance and (user is None or user.performance_tracking is not False),
         )
         self._watch = books.observers.begin(self._facts)
 
@@ -142,9 +144,10 @@ class Account:
             if reserved is None:
                 raise purse.refusal(call.target)
             return reserved
-        if self._measured is None or endpoint.price is None or endpoint.price[0] is None:
+        found = None if endpoint.price is None else endpoint.price[1]
+        if self._measured is None or found is None:
             return None
-        return highest_pico(self._request, self._measured, endpoint.profile, endpoint.price[0], endpoint.provider.dialect, at)
+        return highest_pico(self._request, self._measured, endpoint.profile, found, endpoint.provider.dialect, at)
 
     def launched(self, call: Call, endpoint: Endpoint, *, streamed: bool) -> None:
         """Put an attempt on record that is about to be sent.
@@ -192,66 +195,75 @@ class Account:
         if self._spending is not None and self._spending.purse is not None:
             self._spending.purse.settle(call.number, pico_usd(call.cost_usd), billable=_may_be_charged(call))
         price = self._books.price(endpoint)
-        cost_pico = pico_usd(call.cost_usd)
-        response = call.response
-        finish_reason = None if response is None else response.finish_reason
         ledger = self._books.ledger
         if ledger is not None:
-            ledger.settled(
-                Settled(
-                    started=started,
-                    outcome=attempt.outcome,
-                    duration_s=attempt.duration_s,
-                    first_content_s=attempt.first_content_s,
-                    error_code=attempt.error_code,
-                    usage=call.usage,
-                    cost_pico=cost_pico,
-                    price_version=None if price is None else price.version,
-                    price_source=None if price is None else price.source,
-                    estimated=call.estimated,
-                    finish_reason=finish_reason,
-                    upstream_id=attempt.upstream_id,
-                    losses=len(attempt.losses),
-                )
-            )
-            if ledger.keeps_payloads and response is not None:
-                ledger.payload(started, "response", msgspec.json.encode(response))
-        host, port = server_of(endpoint.provider.base_url)
-        self._watch.observe(
-            AttemptRecord(
-                request=self._facts,
-                attempt=call.number,
-                provider=call.target.provider,
-                model=call.target.model,
-                outcome=attempt.outcome,
-                started_at=started.started_at,
-                duration_s=attempt.duration_s,
-                first_content_s=attempt.first_content_s,
-                cause=cause_of(call.number, call.target, self._asked, role=call.role, strategy=self._plan.strategy.name),
-                role=call.role,
-                kind=endpoint.provider.kind,
-                upstream_model=endpoint.upstream,
-                response_model=None if response is None else response.model,
-                dialect=started.dialect,
-                server_address=host,
-                server_port=port,
-                streamed=started.streamed,
-                error_code=attempt.error_code,
-                usage=call.usage,
-                estimated=call.estimated,
-                cost_pico=cost_pico,
-                reserved_pico=started.reserved_pico,
-                price_version=None if price is None else price.version,
-                price_source=None if price is None else price.source,
-                finish_reason=finish_reason,
-                upstream_id=attempt.upstream_id,
-                losses=len(attempt.losses),
-            )
-        )
+            ledger.settled(self._entry(call, attempt, started, price))
+            if ledger.keeps_payloads and call.response is not None:
+                ledger.payload(started, "response", msgspec.json.encode(call.response))
+        self._watch.observe(self._observation(call, attempt, started, endpoint, price))
         self._asked.append(call.target)
 
-    def ended(self, outcome: str, duration_s: float, calls: list[Call], winner: Call | None) -> None:
-        """Put on record how the request ended: `ok`, `cancelled`, or the code of its error."""
+    def _entry(self, call: Call, attempt: Attempt, started: Started, price: Found | None) -> Settled:
+        """What the ledger keeps of an attempt."""
+        return Settled(
+            started=started,
+            outcome=attempt.outcome,
+            duration_s=attempt.duration_s,
+            first_content_s=attempt.first_content_s,
+            error_code=attempt.error_code,
+            usage=call.usage,
+            cost_pico=pico_usd(call.cost_usd),
+            price_version=None if price is None else price.version,
+            price_source=None if price is None else price.source,
+            estimated=call.estimated,
+            finish_reason=None if call.response is None else call.response.finish_reason,
+            upstream_id=attempt.upstream_id,
+            losses=len(attempt.losses),
+        )
+
+    def _observation(
+        self, call: Call, attempt: Attempt, started: Started, endpoint: Endpoint, price: Found | None
+    ) -> AttemptRecord:
+        """What observers are told of an attempt."""
+        host, port = server_of(endpoint.provider.base_url)
+        response = call.response
+        return AttemptRecord(
+            request=self._facts,
+            attempt=call.number,
+            provider=call.target.provider,
+            model=call.target.model,
+            outcome=attempt.outcome,
+            started_at=started.started_at,
+            duration_s=attempt.duration_s,
+            first_content_s=attempt.first_content_s,
+            cause=cause_of(call.number, call.target, self._asked, role=call.role, strategy=self._plan.strategy.name),
+            role=call.role,
+            kind=endpoint.provider.kind,
+            upstream_model=endpoint.upstream,
+            response_model=None if response is None else response.model,
+            dialect=started.dialect,
+            server_address=host,
+            server_port=port,
+            streamed=started.streamed,
+            error_code=attempt.error_code,
+            usage=call.usage,
+            estimated=call.estimated,
+            cost_pico=pico_usd(call.cost_usd),
+            reserved_pico=started.reserved_pico,
+            price_version=None if price is None else price.version,
+            price_source=None if price is None else price.source,
+            finish_reason=None if response is None else response.finish_reason,
+            upstream_id=attempt.upstream_id,
+            losses=len(attempt.losses),
+        )
+
+    def ended(
+        self, outcome: str, duration_s: float, calls: list[Call], winner: Call | None, first_content_s: float | None = None
+    ) -> None:
+        """Put on record how the request ended: `ok`, `cancelled`, or the code of its error.
+
+        `first_content_s` is from the call to the answer's first content.
+        """
         self._return(calls)
         counted = winner or (calls[0] if calls else None)
         facts = self._facts
@@ -284,7 +296,7 @@ class Account:
                 request=facts,
                 outcome=outcome,
                 duration_s=duration_s,
-                first_content_s=None if winner is None else winner.first_content_s,
+                first_content_s=first_content_s,
                 provider=None if counted is None else counted.target.provider,
                 model=None if counted is None else counted.target.model,
                 kind="" if counted is None else self._endpoints[counted.number].provider.kind,
@@ -319,10 +331,12 @@ class Account:
             return
         if not self._books.track_cost:
             return
-        if call.usage.reported_cost_usd is not None:
+        price = self._books.price(endpoint)
+        if call.usage.reported_cost_usd:  # some report 0 for what they do charge
             call.cost_usd = call.usage.reported_cost_usd
-        elif (price := self._books.price(endpoint)) is not None:
-            call.cost_usd = price.price.cost(call.usage, at)
+        elif price is not None:
+            tier = self._request.sampling.service_tier
+            call.cost_usd = price.price.cost(call.usage, at, {"service_tier": tier} if tier else None)
 
     def _estimate(self, call: Call) -> Usage:
         request = self._request

@@ -11,6 +11,7 @@ Rules.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +30,8 @@ from podium.observe.observers import Observer, Observers
 from podium.observe.share import Publisher
 from podium.routing.snapshot import Snapshot
 
+_LOOK_EVERY_S = 10.0
+"""How often a running process looks whether new prices were fetched."""
 _METRICS_FOLDER = "metrics"
 _LIMITS_FILE = "limits.sqlite3"
 
@@ -39,7 +42,11 @@ class Books:
     def __init__(self, snapshot: Snapshot, *, throttled: Callable[[], Mapping[str, float]]) -> None:
         self._snapshot = snapshot
         self._lock = threading.Lock()
+        self._price_lock = threading.Lock()
+        """Held while prices load, which no request under way may wait for."""
         self._pricing: PriceBook | None = None
+        self._look_at = 0.0
+        self._changed_at: int | None = None
         self._loading: threading.Thread | None = None
         self._ledger: Ledger | None = None
         self._opened = False
@@ -62,11 +69,24 @@ class Books:
     @property
     def pricing(self) -> PriceBook:
         """All prices; loaded when first asked for."""
-        if self._pricing is None:
-            with self._lock:
-                if self._pricing is None:
-                    self._pricing = load_prices(self._snapshot.pricing_cache, self._snapshot.prices)
-        return self._pricing
+        book = self._pricing
+        if book is None or time.monotonic() >= self._look_at:
+            with self._price_lock:
+                book = self._pricing = self._look(self._pricing)
+        return book
+
+    def _look(self, book: PriceBook | None) -> PriceBook:
+        """Load the prices, anew where the file of fetched prices has changed; under the lock."""
+        self._look_at = time.monotonic() + _LOOK_EVERY_S
+        path = self._snapshot.pricing_cache
+        changed_at = None
+        if path is not None:
+            with suppress(OSError):  # a file that is not there yet has no prices
+                changed_at = Path(path).stat().st_mtime_ns
+        if book is None or changed_at != self._changed_at:
+            self._changed_at = changed_at
+            book = load_prices(path, self._snapshot.prices)
+        return book
 
     def warm(self, endpoint: Endpoint) -> None:
         """Begin to load what the price of this endpoint needs, on a thread, the first time."""
@@ -78,9 +98,10 @@ class Books:
         """The price of what an endpoint sells; None where none is known, or costs are not tracked."""
         if not self.track_cost:
             return None
-        if endpoint.price is None:
-            endpoint.price = (find_target(self.pricing, endpoint.provider, endpoint.target.model),)
-        return endpoint.price[0]
+        book = self.pricing
+        if endpoint.price is None or endpoint.price[0] is not book:
+            endpoint.price = (book, find_target(book, endpoint.provider, endpoint.target.model))
+        return endpoint.price[1]
 
     @property
     def prices_come_first(self) -> bool:

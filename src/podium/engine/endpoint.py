@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from podium.catalog.pricing import Found
+from podium.catalog.pricing import Found, PriceBook
 from podium.catalog.profiles import profile
 from podium.routing.snapshot import Provider
 from podium.types import Profile, Secret, Target
@@ -29,8 +29,8 @@ class Endpoint:
         self.upstream = entry.upstream if entry else target.model
         self.profile: Profile = profile(provider.kind, self.upstream)
         self.codec: Codec = codec(provider.dialect)
-        self.price: tuple[Found | None] | None = None
-        """What it charges, once that was looked up; the one in it is None where no price is known."""
+        self.price: tuple[PriceBook, Found | None] | None = None
+        """What it charges by a price book, once that was looked up; None in it where no price is known."""
         self.base_url = provider.base_url.rstrip("/")
         self.headers: dict[str, str] = {"content-type": "application/json", "user-agent": "podium"}
         if key is not None:

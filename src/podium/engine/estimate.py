@@ -18,6 +18,7 @@ Rules.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -343,7 +344,9 @@ def _encoding_name(kind: str, upstream: str) -> str | None:
 @cache
 def _encoder(name: str) -> Callable[[str], Sequence[int]]:
     """Load an encoding: about a second and 150 MB for the first."""
-    encode: Callable[[str], Sequence[int]] = import_module("bpe_openai").get_encoding(name).encode_ordinary
+    with warnings.catch_warnings():  # it reads its data by a function that Python 3.11 and 3.12 call deprecated
+        warnings.simplefilter("ignore", DeprecationWarning)
+        encode: Callable[[str], Sequence[int]] = import_module("bpe_openai").get_encoding(name).encode_ordinary
     return encode
 
 

@@ -17,15 +17,15 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any, Protocol
 
 from podium.engine.account import Account
 from podium.engine.attempt import Call, Patience
 from podium.engine.endpoint import Endpoint
+from podium.engine.outcome import all_failed, code_of, total_cost
 from podium.engine.slots import Slots
 from podium.engine.transport import Transport
-from podium.errors import AllTargetsFailed, LimitError, ModelsClosed, PodiumError, StoreError, StreamLeft
+from podium.errors import LimitError, ModelsClosed, PodiumError, StoreError, StreamLeft
 from podium.routing.snapshot import Plan
 from podium.routing.strategies.build import build
 from podium.routing.strategies.machine import (
@@ -79,18 +79,6 @@ class Surroundings(Protocol):
     def adopt(self, task: asyncio.Task[None]) -> None:
         """Keep a task from being collected before it ends, and wait for it when the engine closes."""
         ...
-
-
-def _total_cost(attempts: tuple[Attempt, ...]) -> Decimal | None:
-    """What all attempts of a request cost together; unknown where any of them is."""
-    costs = [attempt.cost_usd for attempt in attempts]
-    return None if None in costs else sum((cost for cost in costs if cost is not None), Decimal(0))
-
-
-def _code_of(error: BaseException) -> str:
-    if isinstance(error, PodiumError):
-        return error.code
-    return "cancelled" if isinstance(error, asyncio.CancelledError) else "defect"
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -229,7 +217,7 @@ class Run:
             attempts=attempts,
             losses=self.losses,
             consensus=self._consensus,
-            cost_usd=_total_cost(attempts),
+            cost_usd=total_cost(attempts),
             duration_s=self._ended_at - self._begun_at,
             metadata=self._request.metadata,
         )
@@ -331,7 +319,7 @@ class Run:
                     self._deliver(action)
                 case Fail():
                     self._consensus = action.consensus
-                    self._end(error=action.error or self._all_failed())
+                    self._end(error=action.error or all_failed(list(self._calls.values()), self._plan.reasons, self.attempts()))
 
     def _cancel(self, action: Cancel) -> None:
         call = self._calls.get(action.attempt)
@@ -415,22 +403,6 @@ class Run:
         self._waiting += len(events)
         self._tell()
 
-    def _all_failed(self) -> PodiumError:
-        calls = list(self._calls.values())
-        if len({call.target for call in calls}) == 1 and calls[-1].error is not None:
-            return calls[-1].error
-        reasons = self._plan.reasons
-        lines = [f"{call.target}: {call.error}" for call in calls if call.error is not None]
-        return AllTargetsFailed(
-            f"No target of {reasons.spec or 'the default'} answered.\n  " + "\n  ".join(lines),
-            attempts=self.attempts(),
-            skipped=reasons.skipped,
-            retryable=any(call.error.retryable for call in calls if call.error is not None),
-            retry_after_s=min(
-                (call.error.retry_after_s for call in calls if call.error and call.error.retry_after_s), default=None
-            ),
-        )
-
     def _end(self, error: BaseException | None) -> None:
         """End the run. Nothing may run on: what the machine forgot would be a leak, so it is cancelled here too."""
         self._ended = True
@@ -446,11 +418,19 @@ class Run:
             if call is not self._winner and call.outcome is None:
                 call.outcome = "answered"
             self._settle(call)
-        outcome = "ok" if error is None else _code_of(error)
-        self._account.ended(outcome, self._ended_at - self._begun_at, list(self._calls.values()), self._winner)
+        outcome = "ok" if error is None else code_of(error)
+        self._account.ended(
+            outcome, self._ended_at - self._begun_at, list(self._calls.values()), self._winner, self._first_content_s()
+        )
         if isinstance(error, PodiumError):
             error.attempts = self.attempts()
         self._tell()
+
+    def _first_content_s(self) -> float | None:
+        if self._winner is None or not self._streams:
+            return None
+        attempt = self._winner.record(self._begun_at)
+        return None if attempt.first_content_s is None else attempt.started_s + attempt.first_content_s
 
     def _release(self) -> None:
         if self._holds_slot and self._slots is not None:

@@ -1,0 +1,39 @@
+"""How a request ended: the error of one that nobody answered, its outcome in a word, and what it cost in all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from decimal import Decimal
+
+from podium.engine.attempt import Call
+from podium.errors import AllTargetsFailed, PodiumError
+from podium.types import Attempt, Reasons
+
+
+def all_failed(calls: Sequence[Call], reasons: Reasons, attempts: tuple[Attempt, ...]) -> PodiumError:
+    """Make the error of a request whose calls all failed: the last call's own, where only one target was asked."""
+    errors = [(call.target, call.error) for call in calls if call.error is not None]
+    if len({call.target for call in calls}) == 1 and calls[-1].error is not None:
+        return calls[-1].error
+    told = [str(error) if str(target) in error.message else f"{target}: {error}" for target, error in errors]
+    return AllTargetsFailed(
+        f"No target of {reasons.spec or 'the default'} answered.\n  " + "\n  ".join(told),
+        attempts=attempts,
+        skipped=reasons.skipped,
+        retryable=any(error.retryable for _, error in errors),
+        retry_after_s=min((error.retry_after_s for _, error in errors if error.retry_after_s), default=None),
+    )
+
+
+def total_cost(attempts: Sequence[Attempt]) -> Decimal | None:
+    """What all attempts of a request cost together; unknown where any of them is."""
+    costs = [attempt.cost_usd for attempt in attempts]
+    return None if None in costs else sum((cost for cost in costs if cost is not None), Decimal(0))
+
+
+def code_of(error: BaseException) -> str:
+    """The outcome of a request that ended with an error: its code, `cancelled`, or `defect`."""
+    if isinstance(error, PodiumError):
+        return error.code
+    return "cancelled" if isinstance(error, asyncio.CancelledError) else "defect"

@@ -1,0 +1,175 @@
+"""Money and memory, through the engine: costs, the ledger, limits and metrics of real calls."""
+
+import asyncio
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from making import Make
+from podium import Models
+from podium.errors import BudgetExceeded, CostTooHigh, PodiumError, RateLimited
+from podium.sim import Sim
+
+CAPITAL = "What is the capital of France?"
+STORY = "Tell me a long story about ships."
+PAIR = ["openai/gpt-4o", "groq/llama-3.1-8b-instant"]
+
+
+def user(**defaults: Any) -> dict[str, Any]:
+    return {
+        "experiments": {"one": {"strategy": "first", "providers": ["openai/gpt-4o"]}},
+        "defaults": {"experiment": "one", **defaults},
+    }
+
+
+async def asking(models: Models, times: int, spec: str, **ask: Any) -> None:
+    for _ in range(times):
+        await models.generate_text(spec, prompt=CAPITAL, **ask)
+
+
+async def test_a_call_is_in_the_ledger_once_with_its_exact_cost(make: Make, tmp_path: Path) -> None:
+    models = make(data_dir=str(tmp_path))
+    result = await models.generate_text("openai/gpt-4o", prompt=CAPITAL, metadata={"team": "search", "tags": ["nightly", "eu"]})
+    (row,) = await asyncio.to_thread(models.usage, by=("model", "team"))
+    assert (row.requests, row.attempts, row.errors) == (1, 1, 0)
+    assert row.cost_usd == result.cost_usd
+    assert result.cost_usd is not None
+    assert result.cost_usd > 0
+    tags = await asyncio.to_thread(models.usage, by="tag")
+    assert {each.group["tag"]: each.requests for each in tags} == {"nightly": 1, "eu": 1}
+    assert (tmp_path / "ledger.sqlite3").exists()
+
+
+async def test_losers_of_a_race_are_charged_as_estimates(make: Make, sim: Sim) -> None:
+    sim.set("gpt-4o", latency_s=5.0)
+    models = make(tiers={"fast": {"strategy": "race", "models": PAIR}})
+    result = await models.generate_text("tier:fast", prompt=STORY)
+    loser, winner = result.attempts
+    assert (loser.outcome, loser.estimated, winner.estimated) == ("lost", True, False)
+    assert loser.usage is not None
+    assert loser.usage.input > 0
+    assert result.cost_usd == sum(attempt.cost_usd or 0 for attempt in result.attempts)
+
+
+async def test_what_was_refused_costs_nothing_and_an_unpriced_model_costs_nobody_knows_what(make: Make, sim: Sim) -> None:
+    sim.set("gpt-4o", status=401)
+    models = make(tiers={"safe": {"strategy": "fallback", "models": ["openai/gpt-4o", "groq/nobody-knows-me"]}})
+    result = await models.generate_text("tier:safe", prompt=CAPITAL)
+    assert [attempt.cost_usd for attempt in result.attempts] == [Decimal(0), None]
+    assert result.cost_usd is None
+    priced = make(prices={"groq/nobody-knows-me": {"input": 1, "output": 2}})
+    result = await priced.generate_text("groq/nobody-knows-me", prompt=CAPITAL)
+    assert result.usage is not None
+    assert result.cost_usd == Decimal(result.usage.input + 2 * result.usage.output) / 10**6
+
+
+async def test_a_local_model_costs_nothing(make: Make) -> None:
+    assert (await make().generate_text("local/llama3.3", prompt=CAPITAL)).cost_usd == 0
+
+
+async def test_max_cost_is_a_guarantee_that_shortens_the_answer_or_refuses_before_sending(make: Make, sim: Sim) -> None:
+    tier = {"strategy": "first", "models": ["openai/gpt-4o"]}
+    models = make(tiers={"cheap": {**tier, "max_cost": 0.003}, "none": {**tier, "max_cost": 0.000001}})
+    result = await models.generate_text("tier:cheap", prompt=STORY)
+    assert result.cost_usd is not None
+    assert result.cost_usd <= Decimal("0.003")
+    (loss,) = result.losses
+    assert loss.setting == "sampling.max_tokens"
+    assert sim.requests[-1].body["max_tokens"] < 300
+    asked = sim.stats.requests
+    with pytest.raises(CostTooHigh, match="max_cost"):
+        await models.generate_text("tier:none", prompt=STORY)
+    with pytest.raises(CostTooHigh):
+        await models.generate_text("tier:cheap", prompt=STORY, strict=True)
+    assert sim.stats.requests == asked
+
+
+async def test_an_unpriced_model_is_refused_under_a_cost_limit_and_told_how_to_price_it(make: Make, sim: Sim) -> None:
+    tier = {"strategy": "first", "models": ["groq/nobody-knows-me"], "max_cost": 1}
+    with pytest.raises(CostTooHigh, match="priced_as"):
+        await make(tiers={"odd": tier}).generate_text("tier:odd", prompt=CAPITAL)
+    assert sim.stats.requests == 0
+    assert (await make(tiers={"odd": tier}, unpriced="allow").generate_text("tier:odd", prompt=CAPITAL)).text == "Paris"
+
+
+@pytest.mark.parametrize("shared", [True, False])
+async def test_a_users_cost_limit_is_kept_to_the_cent(make: Make, tmp_path: Path, shared: bool) -> None:
+    folder = {"data_dir": str(tmp_path)} if shared else {}
+    models = make(users={"jane": user(costLimit=0.02)}, **folder)
+    spent = Decimal(0)
+
+    async def spend() -> None:
+        nonlocal spent
+        for _ in range(200):
+            result = await models.generate_text("user:jane", prompt=STORY, max_tokens=100)
+            spent += result.cost_usd or 0
+
+    with pytest.raises((BudgetExceeded, CostTooHigh)) as caught:
+        await spend()
+    assert Decimal("0.01") < spent <= Decimal("0.02")
+    assert caught.value.limit is not None
+
+
+async def test_requests_a_minute_are_kept_and_the_refusal_says_when_it_resets(make: Make, sim: Sim) -> None:
+    models = make(users={"jane": user(requestsPerMinute=2)})
+    with pytest.raises(RateLimited) as caught:
+        await asking(models, 5, "user:jane")  # a minute may end on the way, two cannot
+    assert caught.value.retry_after_s is not None
+    assert 0 <= caught.value.retry_after_s <= 60
+
+
+async def test_a_teams_limit_holds_for_all_who_name_it(make: Make) -> None:
+    models = make(teams={"search": {"requestsPerMinute": 1}})
+    with pytest.raises(RateLimited, match="search"):
+        await asking(models, 4, "openai/gpt-4o", metadata={"team": "search"})
+
+
+async def test_a_user_with_own_keys_pays_and_byok_never_uses_the_companys(make: Make, sim: Sim) -> None:
+    own = "sk-janes-own-key-0123456789"
+    sim.set_provider("openai", keys=(own,))
+    models = make(
+        users={
+            "jane": {**user(), "keys": {"openai": own}, "mode": "byok"},
+            "bob": {**user(), "mode": "byok"},
+            "eve": user(),
+        }
+    )
+    assert (await models.generate_text("user:jane", prompt=CAPITAL)).text == "Paris"
+    with pytest.raises(PodiumError, match="mode: byok"):
+        await models.generate_text("user:bob", prompt=CAPITAL)
+    with pytest.raises(PodiumError) as caught:
+        await models.generate_text("user:eve", prompt=CAPITAL)
+    assert caught.value.code == "authentication_failed"
+    assert own not in repr(models.snapshot)
+
+
+async def test_metrics_count_what_happened_and_can_be_turned_off(make: Make, sim: Sim) -> None:
+    sim.set("gpt-4o", status=401)
+    models = make(tiers={"safe": {"strategy": "fallback", "models": PAIR}})
+    await models.generate_text("tier:safe", prompt=CAPITAL)
+    total = models.get_metrics().to_dict()["overall"]["total"]
+    assert (total["requests"], total["attempts"], total["fallbacks"]) == (1, 2, 1)
+    off = make(track_performance=False, track_cost=False)
+    result = await off.generate_text("openai/gpt-4o-mini", prompt=CAPITAL)
+    assert result.cost_usd is None
+    total = off.get_metrics().to_dict()["overall"]["total"]
+    assert total["requests"] == 1
+    assert (total["latency_s"], total["cost_usd"]) == (None, None)
+
+
+async def test_a_full_ledger_refuses_where_that_is_wanted_and_a_folder_that_cannot_be_made_does_not_stop_a_request(
+    make: Make, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    models = make(data_dir=str(tmp_path / "file" / "data"))
+    assert (await models.generate_text("openai/gpt-4o", prompt=CAPITAL)).text == "Paris"
+    assert "in memory" in models.statistics()["problems"][0]
+
+
+async def test_no_ledger_is_kept_where_none_is_wanted(make: Make) -> None:
+    models = make(ledger="none")
+    await models.generate_text("openai/gpt-4o", prompt=CAPITAL)
+    with pytest.raises(PodiumError, match="No record"):
+        models.usage()
