@@ -330,3 +330,11 @@ def test_a_record_that_can_never_be_stored_is_set_aside_and_the_rest_goes_on(
     assert rows(folder, SUMS) == [(1, 2, 0, 10_000_000)]
     assert rows(folder, "SELECT * FROM counters") == [("set_aside", 1)]
     assert frames.read((folder / ASIDE_NAME).read_bytes(), final=True).records == [huge]
+
+
+def test_a_record_that_is_in_the_journal_twice_is_in_the_store_once(folder: Path, journal: Journal, drainer: Drainer) -> None:
+    for record in (*request(1), *request(1), *request(2)):
+        journal.append(record)
+    drain_all(drainer)
+    assert rows(folder, SUMS) == [(2, 2, 0, 10_000_000)]
+    assert rows(folder, "SELECT * FROM counters") == []

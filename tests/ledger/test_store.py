@@ -94,6 +94,15 @@ def test_the_same_batch_twice_is_as_once_and_the_sums_are_those_of_the_rows(tmp_
     store.close()
 
 
+def test_a_record_that_comes_twice_in_one_batch_counts_once() -> None:
+    store = SqliteStore(None)
+    batch = batch_of(0, 2)
+    batch.attempts.append(batch.attempts[0])
+    store.apply(batch)
+    assert usage(store, ())[0].attempts == 2
+    store.close()
+
+
 def test_an_id_that_is_used_twice_names_two_requests() -> None:
     store = SqliteStore(None)
     batch = Batch()

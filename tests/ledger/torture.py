@@ -3,9 +3,9 @@ the simulated providers counted.
 
     python tests/ledger/torture.py --kills 200
 
-Theory. Each worker asks simulated providers, over real HTTP, with ids of its own making in the prompts, and notes each id whose
-answer it has in a file. Workers are killed with SIGKILL, the one that drains among them, and replaced at once. At the end all are
-killed, a new process opens the ledger, and every exchange that the providers saw must be in it.
+Theory. Each worker asks simulated providers, over real HTTP, with ids of its own making in the prompts, and notes in a file
+each id whose answer it has. Workers are killed with SIGKILL, the one that drains among them, and replaced at once. At the end
+all are killed, a new process opens the ledger, and every exchange that the providers saw must be in it.
 
 What must hold:
 1. each exchange is one attempt in the ledger, and each request one entry;

@@ -1,0 +1,267 @@
+"""What keeping the ledger costs a request, how fast it drains, and how long three questions take over five million entries.
+
+The accounting of a request is measured in the process that serves it, its journal's and drainer's threads included, until all
+of it is in the store. The questions are asked cold: by a process of its own, of files that the page cache has let go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import os
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.paired import Contender, compare
+from bench.upstream import upstream
+from podium import create_models
+from podium.ledger import Ended, Ledger, Settled, Started
+from podium.ledger.schema import OF_ATTEMPTS, OF_ENTRIES, ROLLUPS, added
+from podium.ledger.sqlite import FILE_NAME, migrate
+from podium.types import Usage
+
+CALLS = 3000
+CONCURRENCY = 16
+REQUESTS = 40_000
+ENTRIES = int(os.environ.get("PODIUM_BENCH_ENTRIES", "5000000"))
+USERS, TEAMS, MODELS, TIERS, TAGS, DAYS = 1000, 20, 12, 3, 60, 180
+
+ASK = """
+import sys, time
+from pathlib import Path
+from podium.ledger.sqlite import SqliteStore
+from podium.ledger.usage import usage
+store = SqliteStore(Path(sys.argv[1]))
+began = time.perf_counter()
+rows = usage(store, tuple(sys.argv[2].split(",")))
+took = time.perf_counter() - began
+assert sum(row.requests for row in rows) >= int(sys.argv[3])
+print(took, len(rows))
+"""
+
+
+def main() -> None:
+    """Measure and print."""
+    with tempfile.TemporaryDirectory() as folder:
+        _calls(Path(folder))
+        _alone(Path(folder))
+        _questions(Path(folder))
+
+
+# --- what a request pays ----------------------------------------------------------------------------------------------
+
+
+def _calls(folder: Path) -> None:
+    folders = (str(folder / f"calls-{number}") for number in itertools.count())
+    ask: dict[str, Any] = {"prompt": "Say something about a fox.", "metadata": {"team": "blue", "tags": ["bench", "fox"]}}
+
+    async def load(base_url: str, **config: Any) -> float:
+        """CPU microseconds a call, and of everything that it leaves to be done."""
+        models = create_models(providers={"openai": {"base_url": base_url, "api_key": "bench"}}, **config)
+
+        async def worker() -> None:
+            for _ in range(CALLS // CONCURRENCY):
+                await models.generate_text(
+                    "openai/gpt-4o-mini",
+                    prompt="Say something about a fox.",
+                    metadata={"team": "blue", "tags": ["bench", "fox"]},
+                )
+
+        await models.generate_text("openai/gpt-4o-mini", **ask)
+        gc.collect()
+        began = time.process_time()
+        await asyncio.gather(*(worker() for _ in range(CONCURRENCY)))
+        await models.close()
+        return (time.process_time() - began) / CALLS * 1e6
+
+    with upstream() as base_url:
+        medians = compare(
+            f"CPU of one call, {CALLS} calls at concurrency {CONCURRENCY}, until all of it is in the store",
+            [
+                Contender(name="no ledger", measure=lambda: asyncio.run(load(base_url, ledger="none"))),
+                Contender(name="in memory", measure=lambda: asyncio.run(load(base_url, ledger="memory"))),
+                Contender(name="sqlite", measure=lambda: asyncio.run(load(base_url, data_dir=next(folders)))),
+            ],
+            rounds=5,
+            unit="us",
+            aim="aim: sqlite - no ledger <= 40 us",
+        )
+    more = medians["sqlite"] - medians["no ledger"]
+    Console(width=120).print(f"accounting of a request, drainer included: {more:.1f} us\n", style="bold")
+
+
+def _records(number: int, at: float) -> tuple[Started, Settled, Ended]:
+    started = Started(
+        request_id=f"{number:032x}",
+        attempt=1,
+        requested_at=at,
+        started_at=at,
+        provider="openai",
+        model=f"model-{number % MODELS}",
+        upstream_model="gpt-4o-mini-2024-07-18",
+        dialect="openai_chat",
+        spec="tier:fast",
+        tier="fast",
+        user_id=f"user-{number % USERS}",
+        team=f"team-{number % TEAMS}",
+        tags=(f"tag-{number % TAGS}", f"tag-{number % 7}"),
+        reserved_pico=10**9,
+    )
+    settled = Settled(
+        started=started,
+        outcome="won",
+        duration_s=0.8,
+        usage=Usage(input=900, output=200),
+        cost_pico=255_000_000,
+        price_version="2026-02",
+        price_source="bundled",
+        finish_reason="stop",
+        upstream_id="chatcmpl-0123456789",
+    )
+    ended = Ended(
+        request_id=started.request_id,
+        requested_at=at,
+        outcome="ok",
+        duration_s=0.8,
+        spec="tier:fast",
+        tier="fast",
+        user_id=started.user_id,
+        team=started.team,
+        tags=started.tags,
+        winner=1,
+        attempts=1,
+        provider="openai",
+        model=started.model,
+    )
+    return started, settled, ended
+
+
+def _alone(folder: Path) -> None:
+    """The ledger without an engine: appending, then draining what was appended."""
+    now = time.time()
+    records = [_records(number, now + number / 1000) for number in range(REQUESTS)]
+    gc.freeze()
+    appending, draining, rates = [], [], []
+    for turn in range(4):
+        with Ledger.open(folder / f"alone-{turn}") as ledger:
+            append = ledger._journal.append  # the drainer sleeps until all is appended: each is measured alone
+            cpu = time.process_time()
+            for three in records:
+                for record in three:
+                    append(record)
+            appended, wall = time.process_time(), time.perf_counter()
+            if not ledger.flush(120):
+                raise RuntimeError("the ledger did not drain")
+            if turn:
+                appending.append((appended - cpu) / REQUESTS * 1e6)
+                draining.append((time.process_time() - appended) / REQUESTS * 1e6)
+                rates.append(REQUESTS / (time.perf_counter() - wall))
+    gc.unfreeze()
+    table = Table(title=f"The ledger alone, {REQUESTS:,} requests of one attempt and two tags", title_justify="left")
+    for column in ("", "median", "min", "max", "aim"):
+        table.add_column(column, justify="left" if not column else "right")
+    for name, values, unit, aim in (
+        ("append three records, CPU", appending, "us", ""),
+        ("drain them into SQLite, CPU", draining, "us", ""),
+        ("drain rate", rates, "entries/s", ">= 20,000"),
+    ):
+        table.add_row(name, f"{statistics.median(values):,.4g} {unit}", f"{min(values):,.4g}", f"{max(values):,.4g}", aim)
+    Console(width=120).print(table)
+
+
+# --- three questions --------------------------------------------------------------------------------------------------
+
+
+def _questions(folder: Path) -> None:
+    path = folder / FILE_NAME
+    began = time.perf_counter()
+    _fill(path)
+    console = Console(width=120)
+    console.print(
+        f"\n{ENTRIES:,} entries of {DAYS} days, {USERS:,} users, {MODELS} models and {TAGS} tags: "
+        f"{path.stat().st_size / 1e9:.2f} GB, made in {time.perf_counter() - began:.0f} s",
+        style="dim",
+    )
+    table = Table(title=f"Usage over {ENTRIES / 1e6:g} million entries, cold", title_justify="left", caption="aim: each < 1 s")
+    for column in ("by", "rows", "median", "min", "max"):
+        table.add_column(column, justify="left" if column == "by" else "right")
+    for by in ("day,model", "user", "tag"):
+        times, rows = [], ""
+        for _ in range(5):
+            _forget(path)
+            found = subprocess.run(
+                [sys.executable, "-c", ASK, str(folder), by, str(ENTRIES)], check=True, capture_output=True, text=True
+            ).stdout.split()
+            times.append(float(found[0]))
+            rows = found[1]
+        table.add_row(by, rows, f"{statistics.median(times):.3f} s", f"{min(times):.3f}", f"{max(times):.3f}")
+    console.print(table)
+
+
+def _forget(path: Path) -> None:
+    """Have the page cache let the file go."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _fill(path: Path) -> None:
+    """Make a store of many entries by SQL alone, its sums by the statements that the drainer uses."""
+    step_us = DAYS * 86_400_000_000 // ENTRIES
+    text: Callable[[str, int], str] = lambda name, count: f"'{name}-' || (n * 2654435761 % 4294967296 % {count})"  # noqa: E731
+    facts = {
+        "started_us": f"1700000000000000 + n * {step_us}",
+        "requested_us": f"1700000000000000 + n * {step_us}",
+        "request_id": "lower(hex(randomblob(16)))",
+        "provider": "'openai'",
+        "model": text("model", MODELS),
+        "tier": text("tier", TIERS),
+        "user_id": text("user", USERS),
+        "team": text("team", TEAMS),
+        "tags": f"'[\"tag-' || (n % {TAGS}) || '\",\"tag-' || (n % 7 + {TAGS}) || '\"]'",
+        "outcome": "'ok'",
+        "role": "'answer'",
+        "attempt": "1",
+        "attempts": "1",
+        "winner": "1",
+        "metered": "1",
+        "input": "900 + n % 100",
+        "output": "200 + n % 17",
+        "cost_pico": "255000000 + n",
+        "reserved_pico": "1000000000",
+        "duration_us": "800000",
+        "first_content_us": "300000",
+        "price_version": "'2026-02'",
+        "price_source": "'bundled'",
+    }
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=OFF")
+        connection.execute("PRAGMA synchronous=OFF")
+        connection.execute("PRAGMA cache_size=-400000")
+        migrate(connection, str(path))
+        for table, at, sums in (("attempts", "started_us", OF_ATTEMPTS), ("entries", "requested_us", OF_ENTRIES)):
+            kinds = {row[1]: row[2] for row in connection.execute(f"PRAGMA table_info({table})")}
+            values = ", ".join(facts.get(name, "0" if kind == "INTEGER" else "''") for name, kind in kinds.items())
+            connection.execute(
+                f"INSERT INTO {table} WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers "
+                f"WHERE n + 1 < {ENTRIES}) SELECT {values} FROM numbers"
+            )
+            for rollup in ROLLUPS:
+                connection.execute(added(rollup, table, at, sums))
+        connection.execute("PRAGMA journal_mode=WAL")
+
+
+if __name__ == "__main__":
+    main()
