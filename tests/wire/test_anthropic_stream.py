@@ -351,7 +351,7 @@ def test_a_foreign_answer_becomes_a_whole_anthropic_stream() -> None:
     assert message["usage"]["input_tokens"] == 0
     assert events[1]["content_block"] == {"type": "thinking", "thinking": "", "signature": ""}
     assert events[3]["delta"]["type"] == "signature_delta"
-    assert events[-2]["delta"] == {"stop_reason": "tool_use", "stop_sequence": None}
+    assert events[-2]["delta"] == {"stop_reason": "tool_use", "stop_sequence": None, "stop_details": None}
     assert events[-2]["usage"] == {
         "input_tokens": 3,
         "cache_creation_input_tokens": 1,

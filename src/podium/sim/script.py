@@ -39,6 +39,10 @@ from podium.types import (
 )
 
 
+_ANTHROPIC_USAGE = {"service_tier": "standard", "inference_geo": "not_available"}
+"""What Anthropic says beside its counts."""
+
+
 class Line(Value, frozen=True, kw_only=True):
     """One part of an answer, and the pieces it is sent in."""
 
@@ -146,7 +150,8 @@ def usage_of(script: Script) -> Usage:
                 thought += len(line.pieces)
             else:
                 written += line.cost + len(line.pieces)
-    return Usage(input=script.input_tokens, output=written, reasoning=thought)
+    extra = {"anthropic": _ANTHROPIC_USAGE} if "anthropic" in script.started.extra else {}
+    return Usage(input=script.input_tokens, output=written, reasoning=thought, extra=extra)
 
 
 def _play_role(role: Role) -> Iterator[Beat]:

@@ -71,6 +71,9 @@ STOP_REASONS: dict[Any, FinishReason] = {
 _RAW = {"length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal", "pause": "pause_turn"}
 _COMPLETE = {"type": "message", "role": "assistant"}
 _AT_END = ("stop_details", "container")
+UNSAID_COUNTS = {"service_tier": None, "inference_geo": None}
+_UNSAID_END = {"stop_details": None}
+"""What every answer of Anthropic's says, and no answer of other origin can."""
 _ID = re.compile(r"msg_[A-Za-z0-9_-]+")
 
 
@@ -108,7 +111,7 @@ def load_usage(raw: Any) -> Usage | None:
         cache_write=written - hour,
         cache_write_1h=hour,
         reasoning=thought,
-        extra=own(kept),
+        extra={NAME: kept},
     )
 
 
@@ -148,7 +151,7 @@ def load_finish(raw: dict[str, Any]) -> Finish:
     word, sequence = word if type(word) is str else None, sequence if type(sequence) is str else None
     reason = STOP_REASONS.get(word, "other")
     kept = difference(raw, {"stop_reason": _stop_reason(reason, word, sequence), "stop_sequence": sequence})
-    return Finish(reason=reason, raw=word, stop_sequence=sequence, extra=own(kept))
+    return Finish(reason=reason, raw=word, stop_sequence=sequence, extra={NAME: kept})
 
 
 def _stop_reason(reason: FinishReason, word: str | None, sequence: str | None) -> str:
@@ -166,7 +169,9 @@ def dump_finish(finish: Finish) -> dict[str, Any]:
         "stop_reason": _stop_reason(finish.reason, finish.raw, finish.stop_sequence),
         "stop_sequence": finish.stop_sequence,
     }
-    return overlay(said, finish.extra.get(NAME))
+    if NAME not in finish.extra:
+        return said | _UNSAID_END
+    return overlay(said, finish.extra[NAME])
 
 
 # --- Beginnings ------------------------------------------------------------------------------------------------------
@@ -249,6 +254,8 @@ def dump_response(response: Response) -> bytes:
             blocks.append(block)
     if response.usage is not None or "usage" not in message:
         message["usage"] = dump_usage(response.usage)
+        if response.usage is None or NAME not in response.usage.extra:
+            message["usage"] |= UNSAID_COUNTS
     return dump_json(message)
 
 

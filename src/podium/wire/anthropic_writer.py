@@ -35,7 +35,7 @@ from podium.types import (
 )
 from podium.wire.anthropic_blocks import NAME, NAME_LIMIT, carry, dump_mark, overlay, wire_id
 from podium.wire.anthropic_errors import dump_body
-from podium.wire.anthropic_response import dump_finish, dump_part, dump_started, dump_usage
+from podium.wire.anthropic_response import UNSAID_COUNTS, dump_finish, dump_part, dump_started, dump_usage
 from podium.wire.documents import dump_json
 from podium.wire.tool_names import fit_name
 
@@ -81,6 +81,7 @@ class Writer:
             "cache_creation_input_tokens": 0,
             "cache_read_input_tokens": 0,
             "output_tokens": 0,
+            **UNSAID_COUNTS,
         }
         return _event("message_start", {"message": {**dump_started(event), **_BEGUN, "usage": usage}})
 

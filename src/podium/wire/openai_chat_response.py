@@ -41,6 +41,7 @@ from podium.wire.openai_chat_tools import as_function_call, is_legacy
 from podium.wire.openai_chat_usage import dump_reason, dump_usage, load_reason, load_usage
 
 _ENVELOPE = ("id", "object", "created", "model")
+_ALWAYS = ("refusal", "annotations", "logprobs")
 
 
 def made_call_id(answer_id: str, choice: int, position: int) -> str:
@@ -161,8 +162,8 @@ def _load_choice(choice: dict[str, Any], at: int, answer_id: str, events: list[E
         events.append(PartEnd(index=n, choice=index))
     if rest:
         own["message"] = rest
-    if "refusal" not in message or "logprobs" not in choice:
-        own["$absent"] = [key for key, place in (("refusal", message), ("logprobs", choice)) if key not in place]
+    if "refusal" not in message or "annotations" not in message or "logprobs" not in choice:
+        own["$absent"] = [key for key in _ALWAYS if key not in (choice if key == "logprobs" else message)]
     return load_finish(choice, own, index, called=called, path=path)
 
 
@@ -245,6 +246,8 @@ def _dump_choice(choice: Choice) -> dict[str, Any]:
     absent = own.get("$absent", ())
     if "refusal" not in absent:
         rest.setdefault("refusal", None)
+    if "annotations" not in absent:
+        rest.setdefault("annotations", [])
     message = dump_message_parts(choice.parts, rest, f"choices[{choice.index}]", answered=True, identity=str)
     if (role := rest.get("$role")) is not None:
         del message["role"]
