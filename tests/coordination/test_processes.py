@@ -21,7 +21,7 @@ from podium.routing.limits import PICO, Limit
 
 HERE = Path(__file__).parent
 PROCESSES = 8
-AT = 1_700_000_000.0
+AT = time.time()
 
 DAY = Limit(kind="cost_usd", scope="user", id="jane", period="day", amount=PICO // 10)
 AT_ONCE = Limit(kind="concurrent", scope="user", id="jane", amount=7)

@@ -213,12 +213,13 @@ class Coordinator:
     def statistics(self) -> dict[str, Any]:
         """What happened so far in this process, and whether the store can be used."""
         with self.lock:
-            counts = {name: count for name, count in self.counts.items() if not name.startswith("lost_")}
-            stored = self.store.counts
+            stored, counts = self.store.counts, self.counts
             return {
                 "accounts": len(self.accounts) + len(self.past),
                 "waiting": len(self.asks) + (self._leasing.waiting if self._leasing is not None else 0),
-                **counts,
+                "refused": {kind: counts[f"refused_{kind}"] for kind in ("cost_usd", "requests", "tokens", "concurrent")},
+                "overruns": counts["overruns"],
+                "recalls_unanswered": counts["recalls_unanswered"],
                 "exchanges": stored.exchanges,
                 "leases": stored.leases,
                 "recalls": stored.recalls_sent,
@@ -226,9 +227,9 @@ class Coordinator:
                 "lock_waits": stored.waits_for_lock,
                 "lost": {
                     "now": None if self.lost is None else str(self.lost),
-                    "times": self.counts["lost_times"],
-                    "refused": self.counts["lost_refused"],
-                    "continued": self.counts["lost_continued"],
+                    "times": counts["lost_times"],
+                    "refused": counts["lost_refused"],
+                    "continued": counts["lost_continued"],
                 },
             }
 

@@ -45,6 +45,8 @@ _SCHEMA = (
     "CREATE INDEX leases_by_owner ON leases (owner)",
     "CREATE TABLE recalls (owner INTEGER NOT NULL, bucket INTEGER NOT NULL, asker INTEGER NOT NULL,"
     " PRIMARY KEY (owner, bucket, asker)) WITHOUT ROWID",
+    "CREATE TABLE identity (id TEXT NOT NULL)",
+    "INSERT INTO identity VALUES (hex(randomblob(16)))",
     f"PRAGMA application_id = {_APPLICATION_ID}",
 )
 
@@ -59,7 +61,10 @@ class SqliteLeases:
         self._lock_wait_s = lock_wait_s
         self._db: sqlite3.Connection | None = None
         self._place: tuple[int, int] | None = None
+        self._identity: str | None = None
         self._slate: Slate | None = None
+        self._fresh_slots = False
+        """Whether the slate is another than at the last attach that succeeded."""
         self._me = 0
         self._boot = _boot_id()
         self._peers: dict[int, Peer] = {}
@@ -77,18 +82,20 @@ class SqliteLeases:
         try:
             if create:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
+            elif not self.path.exists():
+                raise self._replaced()
             uri = f"{self.path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
             self._db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=0)
-            place = _place(self.path)
-            fresh_file, self._place = place != self._place, place
+            self._place = _place(self.path)
             self._patiently("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
-            fresh_slots = self._slate is None or not self._slate.stands()
-            if fresh_slots:
+            if self._slate is None or not self._slate.stands():
                 self._drop_slate()
                 self._slate = Slate(self.folder)
+                self._fresh_slots = True
             with self._transaction() as db:
-                _make(db, self.path)
+                identity = _make(db, self.path)
+                fresh_file = identity != self._identity
                 self._enter(db, fresh_file)
                 self._reap(db)
         except (sqlite3.Error, OSError) as error:
@@ -97,6 +104,8 @@ class SqliteLeases:
         except StoreError:
             self._hang_up()
             raise
+        self._identity = identity
+        fresh_slots, self._fresh_slots = self._fresh_slots, False
         return Attached(fresh_file=fresh_file, fresh_slots=fresh_slots)
 
     def _enter(self, db: sqlite3.Connection, fresh_file: bool) -> None:
@@ -150,7 +159,7 @@ class SqliteLeases:
         self._db = None
         self._hang_up()
         self._drop_slate(remove=False)
-        self._place = None
+        self._place = self._identity = None
         self._me = 0
 
     # --- transactions ---------------------------------------------------------------------------------------------------
@@ -202,7 +211,11 @@ class SqliteLeases:
         )
 
     def _replaced(self) -> StoreError:
-        return self._lost(FileNotFoundError("another file, or none, stands where it was opened"))
+        return StoreError(
+            f"The coordination file {self.path}, or this process's part of {self.folder}, was deleted or replaced.",
+            code="coordination_lost",
+            hint="Put it back, or start a process anew, which makes it; what is used meanwhile counts then.",
+        )
 
     # --- exchanges ------------------------------------------------------------------------------------------------------
 
@@ -402,14 +415,14 @@ class SqliteLeases:
             self._slate.free_slot(slot)
 
 
-def _make(db: sqlite3.Connection, path: Path) -> None:
-    """Lay out an empty file. Raises `StoreError` for one that is something else."""
-    if db.execute("PRAGMA application_id").fetchone()[0] == _APPLICATION_ID:
-        return
-    if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        raise StoreError(f"{path} is no coordination file.", hint="Give limits a file of their own.")
-    for statement in _SCHEMA:
-        db.execute(statement)
+def _make(db: sqlite3.Connection, path: Path) -> str:
+    """Lay out a file that is empty, and return its identity. Raises `StoreError` for one that is something else."""
+    if db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
+        if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise StoreError(f"{path} is no coordination file.", hint="Give limits a file of their own.")
+        for statement in _SCHEMA:
+            db.execute(statement)
+    return str(db.execute("SELECT id FROM identity").fetchone()[0])
 
 
 def _leases(db: sqlite3.Connection, owner: int) -> list[tuple[int, int, int, str]]:
