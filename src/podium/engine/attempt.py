@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from decimal import Decimal
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Protocol
 
 from podium.engine.endpoint import Endpoint
@@ -92,6 +93,7 @@ class Call:
     __slots__ = (
         "_aliases",
         "_content_due",
+        "_content_s",
         "_due",
         "_ended_at",
         "_first_content_at",
@@ -132,6 +134,7 @@ class Call:
         self._fold = Fold()
         self._reasoning: set[tuple[int, int]] = set()
         self._due = 0.0
+        self._content_s = 0.0
         self._content_due = 0.0
         self._timeout: TimedOut | None = None
         self._aliases: dict[str, str] = {}
@@ -202,7 +205,14 @@ class Call:
         try:
             if reply.status != 200:
                 await self._refused(endpoint, reply)
-            elif streamed and not reply.headers.get("content-type", "").startswith("application/json"):
+            content_type = reply.headers.get("content-type", "").lower()
+            if content_type.startswith("text/html"):
+                raise ProtocolBroken(
+                    f"{self.target} answered with a web page.",
+                    retryable=False,
+                    hint="Check that the provider's base_url is the address of its API.",
+                )
+            if streamed and not content_type.startswith("application/json"):
                 await self._read_stream(endpoint, reply)
             else:
                 self._take(list(endpoint.codec.load_response(await reply.read())))
@@ -224,6 +234,7 @@ class Call:
         if reply.status < 300:
             raise ProtocolBroken(f"{self.target} answered with HTTP {reply.status}.", status=reply.status)
         headers = {name.lower(): value for name, value in reply.headers.items()}
+        headers.setdefault("date", formatdate(usegmt=True))  # a Retry-After that is a date counts from it
         raise endpoint.codec.load_error(reply.status, headers, body)
 
     async def _read_stream(self, endpoint: Endpoint, reply: Reply) -> None:
@@ -338,10 +349,10 @@ class Call:
     def _watch(self, request: Request) -> None:
         now = self._loop.time()
         self._due = now + self._patience.first_event_s
-        first_content_s = self._patience.first_content_s
+        self._content_s = self._patience.first_content_s
         if request.thinking is not None and request.thinking.effort != "none":
-            first_content_s = max(first_content_s, REASONING_FIRST_CONTENT_S)
-        self._content_due = now + first_content_s
+            self._content_s = max(self._content_s, REASONING_FIRST_CONTENT_S)
+        self._content_due = now + self._content_s
         self._look_again(now, min(self._due, self._content_due))
 
     def _look_again(self, now: float, due: float) -> None:
@@ -356,7 +367,7 @@ class Call:
             self._look_again(now, due)
             return
         if waits_for_content and self._content_due <= now:
-            what, after_s, code = "first content", self._content_due - self._launched_at, "first_content_timeout"
+            what, after_s, code = "first content", self._content_s, "first_content_timeout"
         elif self._fold.begun:
             what, after_s, code = "next event", self._patience.stall_s, "stalled"
         else:

@@ -4,7 +4,9 @@ Theory. The engine knows a `Transport` that posts a body and gives a `Reply`; wh
 here is aiohttp: a session a loop, no connection limit (limits are Podium's own business), proxies from the environment.
 
 Rules.
-- `post` returns when the status and headers are there, and raises only `Unreachable` and `TimedOut`.
+- `post` returns when the status and headers are there, and raises only `Unreachable`, `TimedOut` and `ProtocolBroken`.
+- A request is sent once. A connection from the pool that its server closes just then is an error like any other, for the
+  strategy to retry: what was sent may have been read, and every upstream call is on record.
 - A reply that is not read to its end is closed, and that closes the upstream connection, so that the provider stops.
 - A session ends with its loop: it is registered with the loop's asynchronous generators, which `asyncio.run` shuts down.
 """
@@ -12,17 +14,22 @@ Rules.
 from __future__ import annotations
 
 import asyncio
+import io
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Protocol
-from urllib.request import getproxies
 from weakref import WeakKeyDictionary
 
 import aiohttp
+from aiohttp.http_exceptions import ContentEncodingError
 
-from podium.errors import TimedOut, Unreachable
+from podium.engine.proxies import Proxies, Proxy
+from podium.errors import PodiumError, ProtocolBroken, TimedOut, Unreachable
 
 CONNECT_TIMEOUT_S = 10.0
 _READ_SIZE = 2**16
+_LARGE_BODY = 2**20
+"""A larger body is sent in pieces, so that it does not hold the loop up; aiohttp warns of one that is not."""
 
 
 class Reply(Protocol):
@@ -55,7 +62,7 @@ class Transport(Protocol):
     """Posts a body to a URL."""
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        """Send, and return when the answer's headers are there. Raises `Unreachable` and `TimedOut`."""
+        """Send, and return when the answer's headers are there. Raises `Unreachable`, `TimedOut` and `ProtocolBroken`."""
         ...
 
     async def close(self) -> None:
@@ -97,7 +104,11 @@ class AiohttpReply:
             self._response.close()
 
 
-def _broken(error: Exception) -> Unreachable:
+def _broken(error: Exception) -> PodiumError:
+    if isinstance(error.__cause__, ContentEncodingError):
+        return ProtocolBroken(
+            "The answer's body is not packed as its content-encoding says.", hint="Check the provider's base_url."
+        )
     return Unreachable(
         f"The connection broke in the middle of the answer ({type(error).__name__}).",
         code="connection_broken",
@@ -113,14 +124,14 @@ class AiohttpTransport:
         self._connect_timeout_s = connect_timeout_s
         self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
         self._keepers: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = WeakKeyDictionary()
+        self._proxies = Proxies()
 
     async def _open(self, loop: asyncio.AbstractEventLoop) -> aiohttp.ClientSession:
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout_s),
-            # Looking for a proxy costs a few microseconds a request: only where the environment has one.
-            trust_env=bool(getproxies()),
+            trust_env=False,  # with it, aiohttp would look into ~/.netrc for each request; see `Proxies`
             auto_decompress=True,
             read_bufsize=_READ_SIZE,
         )
@@ -135,10 +146,18 @@ class AiohttpTransport:
         session = self._sessions.get(loop)
         if session is None or session.closed:
             session = await self._open(loop)
+        proxy = self._proxies.of(url) if self._proxies else None
         try:
-            return AiohttpReply(await session.post(url, data=body, headers=headers, allow_redirects=False))
-        except aiohttp.InvalidURL:
-            raise Unreachable(f"{url!r} is not a URL.", retryable=False, hint="Mend the provider's base_url.") from None
+            return AiohttpReply(
+                await session.post(
+                    url,
+                    data=body if len(body) <= _LARGE_BODY else io.BytesIO(body),
+                    headers=headers,
+                    allow_redirects=False,
+                    proxy=None if proxy is None else proxy.url,
+                    proxy_auth=None if proxy is None else proxy.auth,
+                )
+            )
         except (aiohttp.ConnectionTimeoutError, TimeoutError):
             raise TimedOut(
                 f"No connection to {_origin(url)} within {self._connect_timeout_s:g} s.",
@@ -146,16 +165,8 @@ class AiohttpTransport:
                 billable=False,
                 hint="Check the provider's base_url and the network.",
             ) from None
-        except aiohttp.ClientConnectorError as error:
-            raise Unreachable(
-                f"No connection to {_origin(url)}: {error.os_error.strerror or error.os_error}.",
-                hint="Check the provider's base_url, and that it runs.",
-            ) from error
         except (aiohttp.ClientError, ConnectionError) as error:
-            raise Unreachable(
-                f"The connection to {_origin(url)} broke before an answer ({type(error).__name__}).",
-                hint="Ask again, or another target.",
-            ) from error
+            raise _failed(error, _origin(url), proxy) from error
 
     async def close(self) -> None:
         """Close the connections of the running loop."""
@@ -176,3 +187,66 @@ def _origin(url: str) -> str:
     """Scheme, host and port: what a message may show of a URL (a path or query may hold a secret)."""
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{rest.split('/', 1)[0].rpartition('@')[2]}"
+
+
+def _failed(error: Exception, origin: str, proxy: Proxy | None) -> PodiumError:
+    """What kept a request from being answered, in words that say where to look."""
+    again = "Ask again, or another target."
+    match error:
+        case aiohttp.InvalidURL():
+            return Unreachable(f"{origin!r} is not a URL.", retryable=False, hint="Mend the provider's base_url.")
+        case aiohttp.ClientConnectorCertificateError():
+            return Unreachable(
+                f"The certificate of {origin} is not trusted: {_reason(error.certificate_error)}.",
+                code="untrusted_certificate",
+                retryable=False,
+                hint="Check the base_url; a certificate authority of your own is named by the variable SSL_CERT_FILE.",
+            )
+        case aiohttp.ClientHttpProxyError() if proxy is not None:
+            return Unreachable(
+                f"The proxy {proxy.url} refused a connection to {origin}: {error.status} {error.message}".rstrip() + ".",
+                code="proxy_refused",
+                retryable=False,
+                hint="Check the proxy's address and password in the environment, or add the host to NO_PROXY.",
+            )
+        case aiohttp.ClientProxyConnectionError() if proxy is not None:
+            return Unreachable(
+                f"No connection to the proxy {proxy.url}, through which {origin} is reached: {_reason(error.os_error)}.",
+                hint="Check the proxy in the environment, or add the host to NO_PROXY.",
+            )
+        case aiohttp.ClientSSLError():
+            return Unreachable(
+                f"No encrypted connection to {origin}: {_reason(error.os_error)}.",
+                retryable=False,
+                hint="Check the provider's base_url: is it `http://` that is spoken there?",
+            )
+        case aiohttp.ClientConnectorError():
+            return Unreachable(
+                f"No connection to {origin}: {_reason(error.os_error)}.",
+                hint="Check the provider's base_url, and that it runs.",
+            )
+        case aiohttp.ClientResponseError():
+            return ProtocolBroken(
+                f"{origin} gave an answer that cannot be read as HTTP: {_first_line(error.message)}.",
+                hint="Check the provider's base_url, or use another target.",
+            )
+        case _:
+            return Unreachable(f"The connection to {origin} broke before an answer ({type(error).__name__}).", hint=again)
+
+
+def _first_line(text: str) -> str:
+    """What a parser says before it shows the octets that it stumbled over."""
+    line = text.strip().partition("\n")[0]
+    return line[:200].strip(" .:").lower() or "no reason is known"
+
+
+def _reason(error: Exception) -> str:
+    """The system's own word for a failure, without the noise of numbers and tuples."""
+    verdict = getattr(error, "verify_message", "") or getattr(error, "reason", "")
+    if verdict:
+        return str(verdict).replace("_", " ").lower()
+    if isinstance(error, OSError):
+        if error.errno is not None and error.errno > 0:
+            return os.strerror(error.errno)
+        return error.strerror or str(error)
+    return str(error)
