@@ -12,7 +12,7 @@ SAMPLING = {"temperature", "top_p", "frequency_penalty", "presence_penalty", "lo
 
 
 def test_every_row_names_known_kinds_and_known_settings() -> None:
-    settings = set(Sampling.__struct_fields__) | {"thinking", "output.json_schema"}
+    settings = set(Sampling.__struct_fields__) | {"thinking", "output.json_schema", "parallel_tool_calls", "temperature+top_p"}
     for kind, model, facts in rows():
         assert kind in kinds()
         assert model
@@ -47,8 +47,8 @@ def test_models_that_reason_only_when_asked_take_a_temperature(model: str) -> No
     assert facts.max_tokens_field == "max_completion_tokens"
 
 
-def test_o1_mini_knows_no_developer_role() -> None:
-    assert profile("openai", "o1-mini").system_role == "system"
+def test_o1_mini_knows_no_role_of_instructions() -> None:
+    assert profile("openai", "o1-mini").system_role == "user"
     assert profile("openai", "o1-mini").max_tokens_field == "max_completion_tokens"
 
 
@@ -85,7 +85,7 @@ def test_each_claude_family_has_its_limit_and_its_way_of_thinking(model: str, ma
 
 def test_the_newest_claude_models_refuse_sampling_and_the_older_ones_stop_at_a_temperature_of_one() -> None:
     assert profile("anthropic", "claude-opus-4-7").refuses == {"temperature", "top_p", "top_k"}
-    assert profile("anthropic", "claude-opus-4-6").refuses == frozenset()
+    assert profile("anthropic", "claude-opus-4-6").refuses == {"temperature+top_p"}
     assert profile("anthropic", "claude-opus-4-6").max_temperature == 1.0
 
 
@@ -134,3 +134,23 @@ def test_a_system_message_may_stand_inside_a_conversation_from_opus_4_8_on() -> 
 def test_gpt_4_turbos_preview_names_have_turbos_limit() -> None:
     assert profile("openai", "gpt-4-0125-preview").max_output == profile("openai", "gpt-4-turbo").max_output == 4096
     assert profile("openai", "gpt-4-0613").max_output == 8192
+
+
+def test_claude_models_from_opus_4_1_to_4_6_take_a_temperature_or_top_p_but_not_both() -> None:
+    models = ("claude-opus-4-0", "claude-opus-4-1-20250805", "claude-sonnet-4-5", "claude-haiku-4-5", "claude-sonnet-4-6")
+    assert [model for model in models if "temperature+top_p" not in profile("anthropic", model).refuses] == ["claude-opus-4-0"]
+
+
+def test_openais_o_series_refuses_parallel_tool_calls_as_a_setting() -> None:
+    models = ("o1", "o3", "o3-mini", "o4-mini", "gpt-5", "gpt-4o")
+    assert [model for model in models if "parallel_tool_calls" in profile("openai", model).refuses] == [*models[:4]]
+
+
+def test_every_model_of_openais_that_takes_stop_sequences_takes_four() -> None:
+    assert {facts.max_stop for kind, _, facts in rows() if kind == "openai" and "stop" not in facts.refuses} == {4}
+    assert profile("deepseek", "deepseek-chat").max_stop == 16
+
+
+def test_openrouter_takes_cache_marks_and_openai_does_not() -> None:
+    assert profile("openrouter", "anthropic/claude-opus-4.7").cache_marks
+    assert not profile("openai", "gpt-4o").cache_marks

@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from podium.catalog.profiles import profile
 from podium.sim.answers import signature
 from podium.sim.complaints import Complaint
 from podium.sim.schemas import fault
@@ -61,7 +62,7 @@ def check(document: Any, *, counting: bool = False, own_thoughts: bool = True) -
     _check_tools(document)
     thinks = _check_thinking(document)
     _check_system(document.get("system"))
-    _check_messages(document["messages"])
+    _check_messages(document["messages"], document["model"])
     _check_turns(document["messages"])
     if thinks:
         _check_thoughts(document["messages"])
@@ -224,7 +225,7 @@ def _check_system(system: Any) -> None:
             raise Complaint("system: text content blocks must be non-empty")
 
 
-def _check_messages(messages: Any) -> None:
+def _check_messages(messages: Any, model: str) -> None:
     if not isinstance(messages, list):
         raise Complaint("messages: Input should be a valid list")
     if not messages:
@@ -236,16 +237,35 @@ def _check_messages(messages: Any) -> None:
             if field not in message:
                 raise Complaint(f"messages.{index}.{field}: Field required")
         if message["role"] == "system":
-            raise Complaint(
-                'messages: Unexpected role "system". The Messages API accepts a top-level `system` parameter, not "system" as '
-                "an input message role."
-            )
+            _check_inline(messages, index, model)
+            continue
         if message["role"] not in ("user", "assistant"):
             raise Complaint(f"messages.{index}.role: Input should be 'user' or 'assistant'")
         _check_content(message, index, last=index == len(messages) - 1)
     if messages[0]["role"] != "user":
         raise Complaint('messages: first message must use the "user" role')
     _check_end(messages[-1])
+
+
+def _check_inline(messages: list[Any], index: int, model: str) -> None:
+    """Refuse instructions inside the conversation where the model, or the place, does not take them.
+
+    https://platform.claude.com/docs/en/build-with-claude/mid-conversation-system-messages
+    """
+    if index == 0:
+        raise Complaint(
+            'messages: Unexpected role "system". The Messages API accepts a top-level `system` parameter, not "system" as an '
+            "input message role."
+        )
+    if not profile("anthropic", model).inline_system:
+        raise Complaint(f"messages.{index}: role 'system' is not supported on this model")
+    before, after = messages[index - 1], messages[index + 1] if index + 1 < len(messages) else None
+    follows = isinstance(before, dict) and before.get("role") == "user"
+    if not follows or (after is not None and (not isinstance(after, dict) or after.get("role") != "assistant")):
+        raise Complaint(
+            f"messages.{index}: role 'system' must follow a user message, and be the last message or precede an assistant's"
+        )
+    _check_content(messages[index], index, last=False)
 
 
 def _check_content(message: dict[str, Any], index: int, *, last: bool) -> None:

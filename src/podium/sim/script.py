@@ -38,7 +38,6 @@ from podium.types import (
     fold,
 )
 
-
 _ANTHROPIC_USAGE = {"service_tier": "standard", "inference_geo": "not_available"}
 """What Anthropic says beside its counts."""
 

@@ -38,7 +38,7 @@ from podium.wire.openai_chat_answer import dump_message_parts, load_message_part
 from podium.wire.openai_chat_errors import load_failure
 from podium.wire.openai_chat_parts import kept, noted, spoken
 from podium.wire.openai_chat_tools import as_function_call, is_legacy
-from podium.wire.openai_chat_usage import dump_reason, dump_usage, load_reason, load_usage
+from podium.wire.openai_chat_usage import FAILURES, dump_reason, dump_usage, load_reason, load_usage
 
 _ENVELOPE = ("id", "object", "created", "model")
 _ALWAYS = ("refusal", "annotations", "logprobs")
@@ -170,14 +170,14 @@ def _load_choice(choice: dict[str, Any], at: int, answer_id: str, events: list[E
 def load_finish(choice: dict[str, Any], own: dict[str, Any], index: int, *, called: bool, path: str) -> Finish:
     """Read how a choice ended; `own` is what else is kept of it.
 
-    Raises `Overloaded` where the provider says that it ended in an error without saying which.
+    Raises `Overloaded` where the provider's word for its end says that it broke off.
     """
     word = choice.get("finish_reason")
     if word is not None and not isinstance(word, str):
         raise Malformed(f"{path}.finish_reason", f"is {kind_of(word)}, not a string")
-    if word == "error":
+    if word is not None and word.lower() in FAILURES:
         raise Overloaded(
-            "The provider ended its answer with the finish reason `error` and said no more.",
+            f"The provider broke its answer off, with the finish reason {word!r}, and said no more.",
             body=choice,
             hint="Ask again, or another target.",
         )

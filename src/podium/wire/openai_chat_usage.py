@@ -28,21 +28,39 @@ REASONS: dict[str, FinishReason] = {
     "tool_calls": "tool_calls",
     "content_filter": "content_filter",
     "function_call": "tool_calls",
-    # words of compatible servers and of vendors behind them
+    # words of compatible servers and of vendors behind them, in lower case
+    "complete": "stop",
+    "completed": "stop",
+    "end": "stop",
+    "end_turn": "stop",
     "eos": "stop",
     "eos_token": "stop",
-    "end_turn": "stop",
     "stop_sequence": "stop",
-    "STOP": "stop",
+    "stop_token": "stop",
+    "max_length": "length",
+    "max_output_tokens": "length",
     "max_tokens": "length",
-    "MAX_TOKENS": "length",
+    "model_context_window_exceeded": "length",
     "model_length": "length",
+    "tool_call": "tool_calls",
     "tool_use": "tool_calls",
+    "pause_turn": "pause",
+    "blocklist": "content_filter",
+    "content_filtered": "content_filter",
+    "error_toxic": "content_filter",
+    "guardrail_intervened": "content_filter",
+    "image_safety": "content_filter",
+    "prohibited_content": "content_filter",
+    "recitation": "content_filter",
     "refusal": "content_filter",
     "safety": "content_filter",
-    "SAFETY": "content_filter",
+    "sensitive": "content_filter",
+    "spii": "content_filter",
 }
 """What the words in `finish_reason` mean."""
+
+FAILURES = frozenset({"error", "abort", "aborted", "insufficient_system_resource", "malformed_function_call", "network_error"})
+"""Words that say that an answer broke off, in lower case: no answer ends well with them."""
 
 _ENUM = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
 
@@ -54,7 +72,7 @@ def load_reason(word: str | None, *, called: bool) -> tuple[FinishReason, str | 
     """
     if word is None:
         return ("tool_calls" if called else "other"), None
-    reason = REASONS.get(word, "other")
+    reason = REASONS.get(word) or REASONS.get(word.lower(), "other")
     if called and reason == "stop":
         reason = "tool_calls"
     return reason, None if reason == word else word
