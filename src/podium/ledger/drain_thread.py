@@ -78,6 +78,12 @@ class DrainThread:
             self._thread.start()
 
     def _run(self) -> None:
+        try:
+            self._stand()
+        finally:
+            self._drainer.resign()  # whatever ends this thread, another process must be able to go on
+
+    def _stand(self) -> None:
         backoff_s = _FIRST_BACKOFF_S
         while not self._stop:
             wait_s = ELECTION_S
@@ -95,7 +101,6 @@ class DrainThread:
             if wait_s:
                 self._wake.wait(wait_s)
                 self._wake.clear()
-        self._drainer.resign()
 
     def _pass(self) -> bool:
         with self._passed:

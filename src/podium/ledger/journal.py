@@ -69,6 +69,8 @@ class Journal:
         self._segment = Segment("", 0)
         self._size = 0
         self._dirty = False
+        self._named = False
+        """Whether a segment's name is newer than what the disk has."""
         self._full = False
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
@@ -136,6 +138,7 @@ class Journal:
         following = Segment(segment.writer or new_writer(), segment.sequence + 1)
         descriptor = create_segment(self.folder, following)
         self._descriptor, self._segment, self._size = descriptor, following, HEADER_SIZE
+        self._named = True
         if last is not None:
             if self._fsync == "group":
                 self._sync(last)
@@ -209,16 +212,32 @@ class Journal:
             # A second descriptor, so that nobody waits for the lock while the disk works.
             descriptor = self._syncing = os.dup(self._descriptor)
             self._dirty = False
+            named, self._named = self._named, False
         try:
             self._sync(descriptor)
+            if named:
+                self._sync_names()
         finally:
             with self._lock:
                 self._syncing = None
                 os.close(descriptor)
 
-    def _sync(self, descriptor: int) -> None:
+    def _sync_names(self) -> None:
+        """A segment without its name on the disk would be lost with all that is in it."""
         try:
-            os.fdatasync(descriptor)
+            folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            self.fsync_errors += 1
+            self.problem = error.strerror
+            return
+        try:
+            self._sync(folder, os.fsync)
+        finally:
+            os.close(folder)
+
+    def _sync(self, descriptor: int, sync: Callable[[int], None] = os.fdatasync) -> None:
+        try:
+            sync(descriptor)
         except OSError as error:
             self.fsync_errors += 1
             self.problem = error.strerror
@@ -248,7 +267,7 @@ class Journal:
         with self._lock:
             if self._descriptor is not None:
                 if self._fsync == "group":
-                    self._sync(self._descriptor)
+                    self.sync()
                 os.close(self._descriptor)
                 self._descriptor = None
 

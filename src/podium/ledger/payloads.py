@@ -22,6 +22,7 @@ from zlib import compress, decompress
 from podium.errors import StoreError
 from podium.ledger.records import Payload
 from podium.ledger.rows import microseconds
+from podium.ledger.store import Unstorable
 
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS payloads (
@@ -67,12 +68,18 @@ class PayloadFile:
                 connection.execute("BEGIN IMMEDIATE")
                 yield connection
                 connection.execute("COMMIT")
+            except (OverflowError, ValueError) as error:
+                self._drop()
+                raise Unstorable(f"The ledger cannot store a payload: {error}.") from error
             except sqlite3.Error as error:
                 self._drop()
-                raise StoreError(
-                    f"The ledger's payloads {self.path or ':memory:'} cannot be written: {error}.",
-                    hint="Podium goes on; see to the file, its disk and its rights.",
-                ) from error
+                raise self._trouble(error) from error
+
+    def _trouble(self, error: sqlite3.Error) -> StoreError:
+        return StoreError(
+            f"The ledger's payloads {self.path or ':memory:'} cannot be written: {error}.",
+            hint="Podium goes on; see to the file, its disk and its rights.",
+        )
 
     def _open(self) -> sqlite3.Connection:
         name = ":memory:" if self.path is None else os.fspath(self.path)
@@ -138,11 +145,18 @@ class PayloadFile:
                 return 0
             connection.executemany("DELETE FROM payloads WHERE rowid = ?", gone)
             connection.execute("UPDATE kept SET bytes = ?", (kept,))
+        self._shrink()
+        return len(gone)
+
+    def _shrink(self) -> None:
         with self._lock:
-            if self._connection is not None:
+            if self._connection is None:
+                return
+            try:
                 # A script: a plain execute takes the first step alone, which is one page.
                 self._connection.executescript(f"PRAGMA incremental_vacuum({_PAGES})")
-        return len(gone)
+            except sqlite3.Error as error:
+                raise self._trouble(error) from error
 
     def find(self, request_id: str) -> list[KeptPayload]:
         """Return the payloads of a request, in the order of time."""
