@@ -47,7 +47,7 @@ def _reserving(coordinator: Coordinator, count: int) -> float:
     return asyncio.run(run())
 
 
-def _leasing(folder: Path, limit: dict[str, object], *, at_once: int) -> dict[str, float]:
+def _leasing(folder: Path, limit: dict[str, object], *, fresh: bool) -> dict[str, float]:
     """Let processes hammer a limit; what they got a second, and how they got it."""
     program = Path(__file__).parents[1] / "tests" / "coordination" / "hammer.py"
     begin = time.monotonic() + 2.5
@@ -60,7 +60,8 @@ def _leasing(folder: Path, limit: dict[str, object], *, at_once: int) -> dict[st
             "begin": begin,
             "seconds": _SECONDS,
             "busy_s": 0.001,
-            "at_once": at_once,
+            "at_once": 4,
+            "fresh": fresh,
             "least": 1,
             "most": 1,
             "report": str(folder / f"report{number}"),
@@ -96,9 +97,14 @@ def main() -> None:
             coordinator.close()
     far = {"kind": "requests", "scope": "user", "id": "jane", "period": "day", "amount": 10**9}
     near = {"kind": "concurrent", "scope": "user", "id": "jane", "amount": 7}
-    for title, limit in (("far from the limit", far), ("at the limit: 32 tasks want 7 slots", near)):
+    titles = (
+        ("far from the limit", far, False),
+        ("at the limit (32 tasks want 7 slots)", near, False),
+        ("a lease for each request (each is of a new user)", far, True),
+    )
+    for title, limit, fresh in titles:
         with tempfile.TemporaryDirectory() as name:
-            rates = _leasing(Path(name), limit, at_once=4)
+            rates = _leasing(Path(name), limit, fresh=fresh)
         shown = ", ".join(f"{rate:,.0f} {what}" for what, rate in rates.items())
         print(f"{_PROCESSES} processes, {title}; each second: {shown}")
 

@@ -7,6 +7,7 @@ request (`begin_ns end_ns spent_pico`), one a refusal. Instants are of the clock
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
 import sys
@@ -25,6 +26,7 @@ async def hammer(job: dict[str, Any]) -> dict[str, Any]:
     limits = [Limit(**limit) for limit in job["limits"]]
     done: list[tuple[int, int, int]] = []
     refusals: list[dict[str, Any]] = []
+    numbers = itertools.count()
     at = job["at"]
     await asyncio.sleep(max(0.0, job["begin"] - time.monotonic()))
     stop = job["begin"] + job["seconds"]
@@ -32,7 +34,8 @@ async def hammer(job: dict[str, Any]) -> dict[str, Any]:
     async def one_after_another() -> None:
         while time.monotonic() < stop:
             worst = chance.randint(job["least"], job["most"])
-            asked = [(limit, worst if limit.kind == "cost_usd" else 1) for limit in limits]
+            these = [limit.replace(id=f"{job['seed']}/{next(numbers)}") for limit in limits] if job.get("fresh") else limits
+            asked = [(limit, worst if limit.kind == "cost_usd" else 1) for limit in these]
             try:
                 reservation = await coordinator.reserve(asked, at)
             except LimitError as error:
