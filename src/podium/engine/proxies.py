@@ -11,21 +11,20 @@ Rules.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from aiohttp import BasicAuth
-
 from podium.errors import Unreachable
 
 
 class Proxy(NamedTuple):
-    """A proxy's address, without its password, and the password."""
+    """A proxy's address, without its password, and the header that holds it."""
 
     url: str
-    auth: BasicAuth | None
+    headers: dict[str, str] | None
 
 
 class Proxies:
@@ -62,10 +61,11 @@ class Proxies:
                 retryable=False,
                 hint=f"Set {parts.scheme.upper()}_PROXY to an `http://` proxy, or add {parts.hostname} to NO_PROXY.",
             )
-        auth = None
+        headers = None
         if proxy.username is not None:
-            auth = BasicAuth(unquote(proxy.username), unquote(proxy.password or ""), "utf-8")
-        return Proxy(f"{proxy.scheme}://{proxy.netloc.rpartition('@')[2]}", auth)
+            pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+            headers = {"proxy-authorization": f"Basic {b64encode(pair.encode()).decode()}"}
+        return Proxy(f"{proxy.scheme}://{proxy.netloc.rpartition('@')[2]}", headers)
 
 
 def is_loopback(host: str) -> bool:

@@ -146,18 +146,12 @@ class AiohttpTransport:
         session = self._sessions.get(loop)
         if session is None or session.closed:
             session = await self._open(loop)
+        data = body if len(body) <= _LARGE_BODY else io.BytesIO(body)
         proxy = self._proxies.of(url) if self._proxies else None
         try:
-            return AiohttpReply(
-                await session.post(
-                    url,
-                    data=body if len(body) <= _LARGE_BODY else io.BytesIO(body),
-                    headers=headers,
-                    allow_redirects=False,
-                    proxy=None if proxy is None else proxy.url,
-                    proxy_auth=None if proxy is None else proxy.auth,
-                )
-            )
+            if proxy is None:
+                return AiohttpReply(await session.post(url, data=data, headers=headers, allow_redirects=False))
+            return await self._post_through(proxy, session, url, headers, data)
         except (aiohttp.ConnectionTimeoutError, TimeoutError):
             raise TimedOut(
                 f"No connection to {_origin(url)} within {self._connect_timeout_s:g} s.",
@@ -167,6 +161,21 @@ class AiohttpTransport:
             ) from None
         except (aiohttp.ClientError, ConnectionError) as error:
             raise _failed(error, _origin(url), proxy) from error
+
+    @staticmethod
+    async def _post_through(
+        proxy: Proxy, session: aiohttp.ClientSession, url: str, headers: Mapping[str, str], data: bytes | io.BytesIO
+    ) -> AiohttpReply:
+        # An encrypted request goes through a tunnel that the proxy opens; another one the proxy reads itself, password and all.
+        if proxy.headers is not None and not url.startswith("https:"):
+            headers = {**headers, **proxy.headers}
+        response = await session.post(
+            url, data=data, headers=headers, allow_redirects=False, proxy=proxy.url, proxy_headers=proxy.headers
+        )
+        if response.status == 407:
+            response.close()
+            raise _refused(proxy, _origin(url), "407 Proxy Authentication Required")
+        return AiohttpReply(response)
 
     async def close(self) -> None:
         """Close the connections of the running loop."""
@@ -189,6 +198,15 @@ def _origin(url: str) -> str:
     return f"{scheme}://{rest.split('/', 1)[0].rpartition('@')[2]}"
 
 
+def _refused(proxy: Proxy, origin: str, answer: str) -> Unreachable:
+    return Unreachable(
+        f"The proxy {proxy.url} refused a connection to {origin}: {answer}.",
+        code="proxy_refused",
+        retryable=False,
+        hint="Check the proxy's address and password in the environment, or add the host to NO_PROXY.",
+    )
+
+
 def _failed(error: Exception, origin: str, proxy: Proxy | None) -> PodiumError:
     """What kept a request from being answered, in words that say where to look."""
     again = "Ask again, or another target."
@@ -203,12 +221,7 @@ def _failed(error: Exception, origin: str, proxy: Proxy | None) -> PodiumError:
                 hint="Check the base_url; a certificate authority of your own is named by the variable SSL_CERT_FILE.",
             )
         case aiohttp.ClientHttpProxyError() if proxy is not None:
-            return Unreachable(
-                f"The proxy {proxy.url} refused a connection to {origin}: {error.status} {error.message}".rstrip() + ".",
-                code="proxy_refused",
-                retryable=False,
-                hint="Check the proxy's address and password in the environment, or add the host to NO_PROXY.",
-            )
+            return _refused(proxy, origin, f"{error.status} {error.message}".strip())
         case aiohttp.ClientProxyConnectionError() if proxy is not None:
             return Unreachable(
                 f"No connection to the proxy {proxy.url}, through which {origin} is reached: {_reason(error.os_error)}.",
