@@ -64,10 +64,10 @@ def load_object(body: bytes) -> dict[str, Any]:
 def difference(raw: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
     """Return what `raw` says beyond, or other than, what the typed fields say."""
     kept = {key: value for key, value in raw.items() if key not in said or said[key] != value}
-    if odd := [key for key in kept if key[:1] == "$"]:
+    if kept and (odd := [key for key in kept if key[:1] == "$"]):
         kept["$keys"] = {key: kept.pop(key) for key in odd}
-    if absent := [key for key in said if key not in raw]:
-        kept["$absent"] = absent
+    if not said.keys() <= raw.keys():
+        kept["$absent"] = [key for key in said if key not in raw]
     return kept
 
 

@@ -151,7 +151,7 @@ def _load_sampling(raw: dict[str, Any], kept: dict[str, Any]) -> Sampling:
     for name, types in _NUMBERS.items():
         value = raw.get(name)
         if value is not None:
-            if type(value) not in types:
+            if type(value) not in types or value - value != 0:  # the latter: infinite
                 raise Malformed(name, "must be a number")
             fields[name] = value
         elif name in raw:

@@ -82,7 +82,7 @@ _ID = re.compile(r"msg_[A-Za-z0-9_-]+")
 
 def _count(raw: dict[str, Any], key: str) -> int:
     value = raw.get(key, 0)
-    return value if type(value) is int and value > 0 else 0
+    return value if type(value) is int and 0 < value < 1 << 53 else 0
 
 
 _NOTHING: dict[str, Any] = {}

@@ -5,6 +5,7 @@ the fault; the codec's doors turn that into `ProtocolBroken` (a provider wrote i
 
 Rules.
 - `Malformed` never leaves a codec.
+- A document is at most `MAX_DEPTH` levels deep, so that no walk over it can exhaust the stack.
 - Providers that write NaN, Infinity, raw control characters or half a surrogate pair are read all the same: the strict
   decoder is tried first, Python's lenient one second; lone surrogates become U+FFFD, and NaN the word "NaN".
 """
@@ -31,23 +32,54 @@ class Malformed(Exception):
         self.what = what
 
 
+MAX_DEPTH = 256
+"""The most levels that a document may be nested: what walks it may use the stack."""
+
+
 def load_json(data: bytes) -> Any:
     """Decode one JSON document.
 
-    Raises `Malformed` where it is none.
+    Raises `Malformed` where it is none, or is nested deeper than `MAX_DEPTH`.
     """
     try:
-        return _decode(data)
+        value = _decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        fault = str(error)
+        return _load_leniently(data, str(error))
     except RecursionError:
-        raise Malformed("", "The JSON is nested too deeply") from None
+        raise _too_deep() from None
+    if data.count(b"{") + data.count(b"[") > MAX_DEPTH and _is_deep(value):
+        raise _too_deep()
+    return value
+
+
+def _load_leniently(data: bytes, fault: str) -> Any:
     try:
-        return _whole(json.loads(data.decode("utf-8", "replace"), strict=False, parse_constant=str))
+        value = json.loads(data.decode("utf-8", "replace"), strict=False, parse_constant=str)
     except RecursionError:
-        raise Malformed("", "The JSON is nested too deeply") from None
+        raise _too_deep() from None
     except ValueError:
         raise Malformed("", f"This is not JSON: {fault}") from None
+    if _is_deep(value):
+        raise _too_deep()
+    return _whole(value)
+
+
+def _too_deep() -> Malformed:
+    return Malformed("", f"The JSON is nested deeper than {MAX_DEPTH} levels")
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(MAX_DEPTH):
+        if not level:
+            return False
+        level = [
+            inner
+            for each in level
+            for inner in (each.values() if type(each) is dict else each)
+            if type(inner) is dict or type(inner) is list
+        ]
+    return bool(level)
 
 
 def _whole(value: Any) -> Any:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from podium.types import Media, Opaque, Part, Reasoning, Refusal, ToolCall
+from podium.types import Media, Opaque, Part, Reasoning, Refusal, Text, ToolCall
 from podium.wire.documents import Malformed, kind_of, want_dict, want_list, want_str
 from podium.wire.openai_chat_carried import Carried, carry, text_item
 from podium.wire.openai_chat_parts import (
@@ -32,9 +32,10 @@ from podium.wire.openai_chat_parts import (
     spoken,
 )
 
-_READ = frozenset(
-    {"role", "content", "refusal", "tool_calls", "function_call", "audio", "images", "reasoning_details", *REASONING_FIELDS}
-)
+_RARE = frozenset({"tool_calls", "function_call", "audio", "images", "reasoning_details", *REASONING_FIELDS})
+_READ = _RARE | {"role", "content", "refusal"}
+_MAY_THINK = frozenset("< \t\r\n")
+"""What content begins with that may begin with <think>."""
 
 
 def load_message_parts(
@@ -46,9 +47,14 @@ def load_message_parts(
     """
     parts: list[Part] = []
     rest = {key: value for key, value in message.items() if key not in _READ}
-    carried = _load_reasoning(message, path, parts, rest)
+    plain = _RARE.isdisjoint(message)
+    carried = None if plain else _load_reasoning(message, path, parts, rest)
     if "content" in message:
-        load_content(message["content"], f"{path}.content", parts, rest, tags=answered and not parts)
+        content = message["content"]
+        if type(content) is str and content and (not answered or parts or content[0] not in _MAY_THINK):
+            parts.append(Text(text=content))
+        else:
+            load_content(content, f"{path}.content", parts, rest, tags=answered and not parts)
     else:
         rest["$content"] = "absent"
     if "refusal" in message:
@@ -59,10 +65,26 @@ def load_message_parts(
             rest["refusal"] = refusal
         else:
             raise Malformed(f"{path}.refusal", f"is {kind_of(refusal)}, not a string")
-    if images := _list(message, "images", path, rest):
-        for at, image in enumerate(images):
-            part = load_content_part(image, f"{path}.images[{at}]")
-            parts.append(part.replace(extra=kept({**noted(part.extra), "$images": True})))
+    if not plain:
+        _load_rare(message, path, parts, rest, answered=answered, made_id=made_id)
+    if carried is not None:
+        carried.give(parts)
+    return parts, rest
+
+
+def _load_rare(
+    message: dict[str, Any],
+    path: str,
+    parts: list[Part],
+    rest: dict[str, Any],
+    *,
+    answered: bool,
+    made_id: Callable[[int], str],
+) -> None:
+    """Read pictures, sound and calls."""
+    for at, image in enumerate(_list(message, "images", path, rest)):
+        part = load_content_part(image, f"{path}.images[{at}]")
+        parts.append(part.replace(extra=kept({**noted(part.extra), "$images": True})))
     if "audio" in message:
         if isinstance(audio := message["audio"], dict) and audio:
             parts.append(_load_audio(audio))
@@ -75,9 +97,6 @@ def load_message_parts(
             rest["function_call"] = None
         else:
             parts.append(_load_function_call(legacy, f"{path}.function_call", made_id(0)))
-    if carried is not None:
-        carried.give(parts)
-    return parts, rest
 
 
 def _list(message: dict[str, Any], key: str, path: str, rest: dict[str, Any]) -> list[Any]:

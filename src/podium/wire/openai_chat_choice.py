@@ -375,4 +375,4 @@ class ChoiceReader:
         if self._notes:
             own["$chunks"] = self._notes
         choice = {"index": self._index, "finish_reason": self.word, "stop_reason": self._end.get("stop_reason")}
-        return load_finish(choice, own, self._index, called=bool(self._calls.all), path=f"choices[{self._index}]")
+        return load_finish(choice, own, self._index, called=bool(self._calls.all))

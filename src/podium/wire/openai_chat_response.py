@@ -32,13 +32,13 @@ from podium.types import (
     Text,
     ToolCall,
 )
-from podium.wire.documents import Malformed, dump_json, kind_of, load_json, want_dict, want_list
+from podium.wire.documents import Malformed, dump_json, kind_of, load_json, want_list
 from podium.wire.failures import shorten
 from podium.wire.openai_chat_answer import dump_message_parts, load_message_parts
 from podium.wire.openai_chat_errors import load_failure
-from podium.wire.openai_chat_parts import kept, noted, spoken
+from podium.wire.openai_chat_parts import NAME, kept, noted, spoken
 from podium.wire.openai_chat_tools import as_function_call, is_legacy
-from podium.wire.openai_chat_usage import FAILURES, dump_reason, dump_usage, load_reason, load_usage
+from podium.wire.openai_chat_usage import FAILURES, REASONS, dump_reason, dump_usage, load_reason, load_usage
 
 _ENVELOPE = ("id", "object", "created", "model")
 _ALWAYS = ("refusal", "annotations", "logprobs")
@@ -58,27 +58,32 @@ def broken(error: Malformed, body: bytes) -> ProtocolBroken:
     )
 
 
+_BESIDE = frozenset({*_ENVELOPE, "choices", "usage"})
+
+
 def load_started(document: dict[str, Any], object_name: str) -> Started:
     """Read the envelope of an answer or of the first chunk of one."""
-    own = {key: value for key, value in document.items() if key not in ("id", "object", "created", "model", "choices", "usage")}
-    fields: dict[str, Any] = {}
-    absent: list[str] = []
-    for key in _ENVELOPE:
-        value = document.get(key)
-        match key, value:
-            case (("id" | "model"), str()):
-                fields[key] = value
-            case "created", int() | float() if not isinstance(value, bool) and abs(value) < 1e15:
-                fields["created_at"] = float(value)
-            case "object", str() if value == object_name:
-                pass
-            case _ if key in document:
-                own[key] = value
-            case _:
-                absent.append(key)
-    if absent:
-        own["$absent"] = absent
-    return Started(**fields, extra=kept(own))
+    own = {key: value for key, value in document.items() if key not in _BESIDE}
+    name, model, created = document.get("id"), document.get("model"), document.get("created")
+    odd: list[str] = []
+    if type(name) is not str:
+        name = ""
+        odd.append("id")
+    if document.get("object") != object_name:
+        odd.append("object")
+    at: float | None = None
+    if (type(created) is int or type(created) is float) and abs(created) < 1e15:
+        at = float(created)
+    else:
+        odd.append("created")
+    if type(model) is not str:
+        model = ""
+        odd.append("model")
+    if odd:
+        own |= {key: document[key] for key in odd if key in document}
+        if absent := [key for key in odd if key not in document]:
+            own["$absent"] = absent
+    return Started(id=name, model=model, created_at=at, extra={NAME: own} if own else {})
 
 
 def load_response(body: bytes) -> tuple[Event, ...]:
@@ -109,12 +114,12 @@ def _load_events(document: dict[str, Any]) -> tuple[Event, ...]:
     started = load_started(document, "chat.completion")
     events: list[Event] = [started]
     finishes: list[Finish] = []
-    seen: set[int] = set()
     for at, choice in enumerate(want_list(document["choices"], "choices")):
-        finish = _load_choice(want_dict(choice, f"choices[{at}]"), at, started.id, events)
-        if finish.choice in seen:
+        if type(choice) is not dict:
+            raise Malformed(f"choices[{at}]", f"is {kind_of(choice)}, not an object")
+        finish = _load_choice(choice, at, started.id, events)
+        if finishes and any(finish.choice == other.choice for other in finishes):
             raise Malformed(f"choices[{at}].index", "is there twice")
-        seen.add(finish.choice)
         finishes.append(finish)
     usage = document.get("usage")
     own = {"usage": usage} if not usage and "usage" in document else {}
@@ -125,57 +130,61 @@ def _load_events(document: dict[str, Any]) -> tuple[Event, ...]:
     return tuple(events)
 
 
-def choice_index(choice: dict[str, Any], default: int, path: str) -> int:
+def choice_index(choice: dict[str, Any], default: int) -> int:
     """Return a choice's index, or `default` where it says none."""
     index = choice.get("index", default)
-    if isinstance(index, int) and not isinstance(index, bool) and index >= 0:
+    if type(index) is int and index >= 0:
         return index
     if index is None:
         return default
-    raise Malformed(f"{path}.index", f"is {kind_of(index)}, not a count")
+    raise Malformed(f"choices[{default}].index", f"is {kind_of(index)}, not a count")
+
+
+_CHOICE = frozenset({"index", "message", "finish_reason", "logprobs"})
 
 
 def _load_choice(choice: dict[str, Any], at: int, answer_id: str, events: list[Event]) -> Finish:
-    path = f"choices[{at}]"
-    index = choice_index(choice, at, path)
-    message = want_dict(choice.get("message"), f"{path}.message")
+    index = choice_index(choice, at)
+    message = choice.get("message")
+    if type(message) is not dict:
+        raise Malformed(f"choices[{at}].message", f"is {kind_of(message)}, not an object")
     if choice.get("error"):
         raise load_failure(200, {}, dump_json({"error": choice["error"]}))
     parts, rest = load_message_parts(
-        message, f"{path}.message", answered=True, made_id=lambda position: made_call_id(answer_id, index, position)
+        message, "choices.message", answered=True, made_id=lambda position: made_call_id(answer_id, index, position)
     )
     if message.get("role") != "assistant":
         rest["$role"] = [message["role"]] if "role" in message else []
-    own = {key: value for key, value in choice.items() if key not in ("index", "message", "finish_reason", "logprobs")}
+    own = {key: value for key, value in choice.items() if key not in _CHOICE}
     if "logprobs" in choice:
         logprobs = choice["logprobs"]
-        told = next((n for n, part in enumerate(parts) if isinstance(part, Text | Refusal)), None)
-        if logprobs is None or told is None:
+        told = next((n for n, part in enumerate(parts) if isinstance(part, Text | Refusal)), None) if logprobs else None
+        if told is None:
             own["logprobs"] = logprobs
         else:
             part = parts[told]
             parts[told] = part.replace(extra=kept({**noted(part.extra), "$logprobs": logprobs}))
     called = False
     for n, part in enumerate(parts):
-        called = called or isinstance(part, ToolCall)
+        called = called or type(part) is ToolCall
         events.append(PartStart(index=n, part=part, choice=index))
         events.append(PartEnd(index=n, choice=index))
     if rest:
         own["message"] = rest
     if "refusal" not in message or "annotations" not in message or "logprobs" not in choice:
         own["$absent"] = [key for key in _ALWAYS if key not in (choice if key == "logprobs" else message)]
-    return load_finish(choice, own, index, called=called, path=path)
+    return load_finish(choice, own, index, called=called)
 
 
-def load_finish(choice: dict[str, Any], own: dict[str, Any], index: int, *, called: bool, path: str) -> Finish:
+def load_finish(choice: dict[str, Any], own: dict[str, Any], index: int, *, called: bool) -> Finish:
     """Read how a choice ended; `own` is what else is kept of it.
 
     Raises `Overloaded` where the provider's word for its end says that it broke off.
     """
     word = choice.get("finish_reason")
     if word is not None and not isinstance(word, str):
-        raise Malformed(f"{path}.finish_reason", f"is {kind_of(word)}, not a string")
-    if word is not None and word.lower() in FAILURES:
+        raise Malformed(f"choices[{index}].finish_reason", f"is {kind_of(word)}, not a string")
+    if word is not None and word not in REASONS and word.lower() in FAILURES:
         raise Overloaded(
             f"The provider broke its answer off, with the finish reason {word!r}, and said no more.",
             body=choice,

@@ -34,7 +34,7 @@ _PLAIN = (*_NUMBERS, "seed", "n", "logprobs", "top_logprobs", "logit_bias", *_WO
 
 
 def _number(value: Any, path: str) -> Any:
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool) and value - value == 0:  # the latter: finite
         return value
     raise Malformed(path, f"is {kind_of(value)}, not a number")
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from podium.errors import PodiumError, ProtocolBroken, ProviderError
 from podium.types import Event, Failed, Finished, Started, Usage
-from podium.wire.documents import Malformed, load_json, want_dict, want_list
+from podium.wire.documents import Malformed, kind_of, load_json, want_dict, want_list
 from podium.wire.openai_chat_choice import ChoiceReader
 from podium.wire.openai_chat_errors import load_failure
 from podium.wire.openai_chat_parts import NAME, kept
@@ -112,8 +112,9 @@ class ChatReader:
             if chunk.get("usage") and choices:
                 own["$usage"] = chunk["usage"]
         for at, choice in enumerate(want_list(choices, "choices") if choices is not None else ()):
-            choice = want_dict(choice, f"choices[{at}]")
-            index = choice_index(choice, at, f"choices[{at}]")
+            if type(choice) is not dict:
+                raise Malformed(f"choices[{at}]", f"is {kind_of(choice)}, not an object")
+            index = choice_index(choice, at)
             reader = self._choices.get(index)
             if reader is None:
                 reader = self._choices[index] = ChoiceReader(index, self._started.id if self._started else "")

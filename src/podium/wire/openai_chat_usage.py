@@ -85,17 +85,13 @@ def dump_reason(reason: FinishReason, raw: str | None) -> str:
     return reason if reason in _ENUM else "stop"
 
 
-def _count(document: dict[str, Any], *keys: str) -> int:
-    for key in keys:
-        value = document.get(key)
-        if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1 << 53:
-            return int(value)
+_MOST = 1 << 53
+
+
+def _count(value: Any) -> int:
+    if type(value) is int or type(value) is float:
+        return int(value) if 0 < value < _MOST else 0
     return 0
-
-
-def _details(document: dict[str, Any], key: str) -> dict[str, Any]:
-    value = document.get(key)
-    return value if isinstance(value, dict) else {}
 
 
 def load_usage(document: Any, path: str = "usage") -> Usage:
@@ -103,24 +99,31 @@ def load_usage(document: Any, path: str = "usage") -> Usage:
 
     Raises `Malformed` where it is no object.
     """
-    document = want_dict(document, path)
-    prompt, completion = _count(document, "prompt_tokens"), _count(document, "completion_tokens")
-    inside, outside = _details(document, "prompt_tokens_details"), _details(document, "completion_tokens_details")
-    left = prompt
-    cached = min(_count(inside, "cached_tokens") or _count(document, "prompt_cache_hit_tokens", "cached_tokens"), left)
+    get = want_dict(document, path).get
+    prompt, completion = _count(get("prompt_tokens")), _count(get("completion_tokens"))
+    left, rest = prompt, completion
+    cached = written = heard = spoken = 0
+    inside, outside = get("prompt_tokens_details"), get("completion_tokens_details")
+    reasoning = _count(get("reasoning_tokens"))
+    if type(inside) is dict:
+        cached, written = _count(inside.get("cached_tokens")), _count(inside.get("cache_write_tokens"))
+        heard = _count(inside.get("audio_tokens"))
+    if type(outside) is dict:
+        reasoning = _count(outside.get("reasoning_tokens")) or reasoning
+        spoken = _count(outside.get("audio_tokens"))
+    cached = min(cached or _count(get("prompt_cache_hit_tokens")) or _count(get("cached_tokens")), left)
     left -= cached
-    written = min(_count(inside, "cache_write_tokens"), left)
-    left -= written
-    heard = min(_count(inside, "audio_tokens"), left)
-    reasoning = _count(outside, "reasoning_tokens") or _count(document, "reasoning_tokens")
-    if reasoning and _count(document, "total_tokens") == prompt + completion + reasoning:
-        rest = completion
-    else:
+    if written or heard:
+        written = min(written, left)
+        left -= written
+        heard = min(heard, left)
+        left -= heard
+    if reasoning and _count(get("total_tokens")) != prompt + completion + reasoning:
         reasoning = min(reasoning, completion)
-        rest = completion - reasoning
-    spoken = min(_count(outside, "audio_tokens"), rest)
+        rest -= reasoning
+    spoken = min(spoken, rest)
     return Usage(
-        input=left - heard,
+        input=left,
         output=rest - spoken,
         cache_read=cached,
         cache_write=written,
