@@ -7,8 +7,8 @@ simulated provider of its name, as a name server would that was told so.
 Rules.
 - All Python blocks of a document share one namespace and one event loop; `await` is allowed at their top level.
 - A block whose first line is a comment with a path is that file: it is written, and imported or checked.
-- YAML is compiled by `podium.config`. Commands of `podium` are run in this process; those that would serve or take long are
-  parsed only. Commands of `make` must be targets of the Makefile.
+- YAML is compiled by `podium.config`. Commands of `podium` are run in this process; those that would serve, take long or go on
+  without end are parsed only, as are those of a crontab. Commands of `make` must be targets of the Makefile.
 - What a block prints is kept until the next block, for a text block with the mark `output`.
 """
 
@@ -35,6 +35,7 @@ from typer.testing import CliRunner
 from docs.blocks import ROOT, Block
 from podium import config
 from podium.catalog.providers import kinds
+from podium.cli.main import app
 from podium.engine.transport import AiohttpReply, AiohttpTransport
 from podium.errors import ConfigError
 from podium.sim import Sim
@@ -44,6 +45,9 @@ BASE: dict[str, Any] = {"providers": {name: {} for name in ("openai", "anthropic
 
 _NOT_RUN = {"sim", "demo"}
 """Commands that serve until they are stopped, or take long."""
+_ENDLESS = {"--watch", "--every"}
+"""Options that make a command go on until it is stopped."""
+_CRON = re.compile(r"(?:[\d*/,-]+ ){5}cd [\w./-]+ && (?:[\w./-]+/)?podium (?P<words>.+)")
 _OTHER_PROGRAMS = {"pip", "uv", "git", "cd", "export", "source"}
 _FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -87,6 +91,11 @@ class Stage:
                 self._printed = "".join(self._command(block, command, said) for command, said in _commands(block))
             case "text":
                 self._text(block)
+            case "crontab":
+                for line in block.text.splitlines():
+                    entry = _CRON.fullmatch(line)
+                    assert entry, f"this is no line of a crontab that enters a folder and runs podium: {line}"
+                    _parse(shlex.split(entry["words"]))
             case "typescript":
                 assert not block.mark, "TypeScript is not run"
             case language:
@@ -199,16 +208,20 @@ def _commands(block: Block) -> list[tuple[str, str]]:
     return found
 
 
+def _parse(words: list[str]) -> None:
+    """Read a command's options and arguments, and do nothing."""
+    command: Any = get_command(app)
+    path = ""
+    while words and words[0] in getattr(command, "commands", {}):
+        path, command, words = f"{path} {words[0]}", command.commands[words[0]], words[1:]
+    assert path, f"`podium {' '.join(words)}` is not a command"
+    command.make_context(path, words)
+
+
 def _podium(words: list[str], *, fails: bool) -> str:
     """Run a command of Podium's, or check that it could be run."""
-    from podium.cli.main import app
-
-    group: Any = get_command(app)
-    name = words[0] if words else ""
-    if not name.startswith("-"):
-        assert name in group.commands, f"`podium {name}` is not a command"
-    if name in _NOT_RUN:
-        group.commands[name].make_context(name, words[1:])
+    if (words and words[0] in _NOT_RUN) or _ENDLESS & set(words):
+        _parse(words)
         return ""
     result = CliRunner().invoke(app, words)
     if result.exception is not None and not isinstance(result.exception, SystemExit):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,22 @@ from docs.stage import Stage, ToSim
 from podium import config
 from podium.catalog.providers import kinds
 from podium.engine import models as facade
+from podium.engine import price_sources
 from podium.sim import Sim
+
+PRICED_ONLINE: dict[str, Any] = {
+    "GENAI_URL": [
+        {
+            "id": "openai",
+            "models": [
+                {"id": "gpt-4o", "match": {"equals": "gpt-4o"}, "prices": {"input_mtok": 2.5, "output_mtok": 10}},
+                {"id": "gpt-4o-mini", "match": {"equals": "gpt-4o-mini"}, "prices": {"input_mtok": 0.15, "output_mtok": 0.6}},
+            ],
+        }
+    ],
+    "OPENROUTER_URL": {"data": [{"id": "openai/gpt-4o", "pricing": {"prompt": "0.0000025", "completion": "0.00001"}}]},
+}
+"""What the places say, in their own shapes, that `podium prices fetch` asks."""
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +42,9 @@ def sim() -> Iterator[Sim]:
 
 
 @pytest.fixture
-def stage(sim: Sim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+def stage(
+    sim: Sim, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Stage]:
     monkeypatch.setattr(facade, "AiohttpTransport", partial(ToSim, sim))
     for kind in kinds().values():
         for variable in kind.key_variables:
@@ -33,7 +52,12 @@ def stage(sim: Sim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
         if kind.key_required:
             monkeypatch.setenv(kind.key_variables[0], "sk-documents-0123456789")
     monkeypatch.setenv("OPENAI_BASE_URL", sim.base_url("openai"))  # for the legacy code of the integration guide
-    monkeypatch.delenv("PODIUM_CONFIG", raising=False)
+    for variable in ("PODIUM_CONFIG", "PODIUM_DATA"):
+        monkeypatch.delenv(variable, raising=False)
+    places = tmp_path_factory.mktemp("places")
+    for place, said in PRICED_ONLINE.items():
+        (places / place).write_text(json.dumps(said), "utf-8")
+        monkeypatch.setattr(price_sources, place, str(places / place))  # a source may be a file
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.chdir(tmp_path)
@@ -42,8 +66,8 @@ def stage(sim: Sim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     with asyncio.Runner() as runner:
         yield Stage(tmp_path, runner)
     for name in set(sys.modules) - before:
-        places = getattr(sys.modules[name], "__path__", [getattr(sys.modules[name], "__file__", None) or ""])
-        if any(str(place).startswith(str(tmp_path)) for place in places):
+        origins = getattr(sys.modules[name], "__path__", [getattr(sys.modules[name], "__file__", None) or ""])
+        if any(str(place).startswith(str(tmp_path)) for place in origins):
             del sys.modules[name]
 
 
