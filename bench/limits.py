@@ -50,14 +50,13 @@ def _reserving(coordinator: Coordinator, count: int) -> float:
 def _leasing(folder: Path, limit: dict[str, object], *, fresh: bool) -> dict[str, float]:
     """Let processes hammer a limit; what they got a second, and how they got it."""
     program = Path(__file__).parents[1] / "tests" / "coordination" / "hammer.py"
-    begin = time.monotonic() + 2.5
     children = []
     for number in range(_PROCESSES):
         job = {
             "path": str(folder / "c.sqlite"),
             "seed": number,
             "at": time.time(),
-            "begin": begin,
+            "processes": _PROCESSES,
             "seconds": _SECONDS,
             "busy_s": 0.001,
             "at_once": 4,

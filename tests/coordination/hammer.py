@@ -20,6 +20,16 @@ from podium.errors import LimitError
 from podium.routing.limits import Limit
 
 
+def wait_for_all(report: Path, processes: int) -> None:
+    """Begin together: however long each took to start."""
+    report.with_suffix(".ready").touch()
+    deadline = time.monotonic() + 60
+    while len(list(report.parent.glob("*.ready"))) < processes:
+        if time.monotonic() > deadline:
+            raise TimeoutError("not all processes started within a minute")
+        time.sleep(0.002)
+
+
 async def hammer(job: dict[str, Any]) -> dict[str, Any]:
     coordinator = Coordinator.open(job["path"])
     chance = random.Random(job["seed"])
@@ -28,8 +38,8 @@ async def hammer(job: dict[str, Any]) -> dict[str, Any]:
     refusals: list[dict[str, Any]] = []
     numbers = itertools.count()
     at = job["at"]
-    await asyncio.sleep(max(0.0, job["begin"] - time.monotonic()))
-    stop = job["begin"] + job["seconds"]
+    wait_for_all(Path(job["report"]), job["processes"])
+    stop = time.monotonic() + job["seconds"]
 
     async def one_after_another() -> None:
         while time.monotonic() < stop:

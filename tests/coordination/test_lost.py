@@ -160,6 +160,21 @@ async def test_money_that_is_leased_is_no_reason_to_refuse_a_request_whose_rate_
         assert mine.statistics()["lost"]["continued"] == 1
 
 
+async def test_a_file_that_hangs_is_lost_too(path: Path) -> None:
+    mine = Coordinator.open(path, lock_wait_s=30)
+    with locked(path):
+        begun = time.monotonic()
+        with pytest.raises(StoreError, match="no answer within 5 s"):
+            await mine.reserve([(MONEY, 1)], AT)
+        assert 4 < time.monotonic() - begun < 8
+        with pytest.raises(StoreError):
+            await mine.reserve([(MONEY, 1)], AT)
+        assert time.monotonic() - begun < 8
+    await found_again(mine)
+    (await mine.reserve([(MONEY, PICO)], AT)).settle({})
+    mine.close()
+
+
 async def test_on_lost_refuse_holds_for_everything(path: Path, opened: Open) -> None:
     mine = opened("refuse")
     with locked(path), pytest.raises(StoreError):
@@ -211,8 +226,10 @@ def test_a_file_of_another_kind_is_refused_and_left_alone(path: Path, opened: Op
     with sqlite3.connect(path) as other:
         other.execute("CREATE TABLE entries (id)")
     other.close()
+    before = path.read_bytes()
     with pytest.raises(StoreError, match=r"no coordination file.*file of their own"):
         Coordinator.open(path)
+    assert path.read_bytes() == before
     path.write_bytes(b"no database" * 1000)
     assert "not a database" in str(opened().lost)
     assert path.read_bytes() == b"no database" * 1000

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ import pytest
 
 from podium.coordination import Coordinator, Reservation
 from podium.errors import LimitError
-from podium.routing.limits import PICO, Limit
+from podium.routing.limits import PICO, Limit, usd
 
 HERE = Path(__file__).parent
 PROCESSES = 8
@@ -84,7 +85,6 @@ async def take_until_refused(coordinator: Coordinator, limit: Limit, amount: int
 def test_eight_processes_never_exceed_a_cost_limit_by_a_cent_nor_a_concurrency_by_a_request(tmp_path: Path) -> None:
     """And each refusal leaves less unused than the request asked for: at most one lease."""
     most = PICO // 10_000
-    begin = time.monotonic() + 3
     children = [
         start(
             "hammer.py",
@@ -92,7 +92,7 @@ def test_eight_processes_never_exceed_a_cost_limit_by_a_cent_nor_a_concurrency_b
                 "path": str(tmp_path / "coordination.sqlite"),
                 "seed": number,
                 "at": AT,
-                "begin": begin,
+                "processes": PROCESSES,
                 "seconds": 30,
                 "busy_s": 0.002,
                 "at_once": 3,
@@ -158,6 +158,23 @@ async def test_a_killed_process_is_noticed_though_nobody_asks(path: Path, mine: 
         assert time.monotonic() - killed < 5
         await asyncio.sleep(0.05)
     assert len(list(path.with_name(path.name + ".owners").glob("*.slate"))) == 1
+
+
+async def test_after_a_crash_of_the_machine_all_that_was_leased_counts_as_spent(path: Path) -> None:
+    """The slate may be older than the file then."""
+    holder = Holder(path, [DAY], [[PICO // 100]])
+    holder.kill()
+    with sqlite3.connect(path) as file:
+        (held,) = file.execute("SELECT held FROM leases").fetchone()
+        file.execute("UPDATE owners SET boot = 'an earlier one'")
+    file.close()
+    assert held > PICO // 100
+    mine = Coordinator.open(path)
+    with pytest.raises(LimitError) as caught:
+        await mine.reserve([(DAY, DAY.amount - held + 1)], AT)
+    assert caught.value.spent == usd(held)
+    (await mine.reserve([(DAY, DAY.amount - held)], AT)).settle({})
+    mine.close()
 
 
 async def test_a_process_that_left_gave_everything_back(path: Path, mine: Coordinator) -> None:

@@ -36,6 +36,8 @@ from podium.errors import LimitError, StoreError
 from podium.routing.limits import Limit, refusal, window
 
 OnLost = Literal["refuse", "continue"]
+ANSWER_WAIT_S = 5.0
+"""How long the leasing thread may take: a file that hangs (a dead network mount) is lost too."""
 _OPEN_WAIT_S = 10.0
 _CLOSE_WAIT_S = 5.0
 
@@ -150,13 +152,25 @@ class Coordinator:
             self.asks.append(ask)
         leasing.wake()
         try:
-            return await ask.future
+            async with asyncio.timeout(ANSWER_WAIT_S + wait_s):
+                return await ask.future
+        except TimeoutError:
+            if (late := self._leave(ask)) is not None:
+                return late
         except asyncio.CancelledError:
-            with self.lock:
-                ask.abandoned = True
-            if ask.reservation is not None:
-                ask.reservation.release()
+            if (late := self._leave(ask)) is not None:
+                late.release()
             raise
+        lost = StoreError(f"The leasing thread gave no answer within {ANSWER_WAIT_S:g} s.", code="coordination_lost")
+        with self.lock:
+            self.count_lost(lost)
+        return self.decide_lost(asked, at, lost)
+
+    def _leave(self, ask: Ask) -> Reservation | None:
+        """Wait no longer; what has been given all the same."""
+        with self.lock:
+            ask.abandoned = True
+            return ask.reservation
 
     def decide_lost(self, asked: Asked, at: float, lost: StoreError) -> Reservation:
         """Decide on a reservation that the leases at hand do not cover while the store is lost.

@@ -83,4 +83,8 @@ class MemoryLeases:
 
     def forget(self) -> None:
         """In a forked child: begin anew, without what the parent spent."""
-        self.__init__()  # type: ignore[misc]
+        self.counts = Counts()
+        self._spent.clear()
+        self._slots.clear()
+        self._bell = threading.Event()  # the parent's may be held by a thread that is not here
+        self._attached = False

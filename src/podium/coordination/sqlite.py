@@ -23,7 +23,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from podium.coordination.slate import Peer, Slate
+from podium.coordination.others import Others, spend
+from podium.coordination.slate import Slate
 from podium.coordination.store import Answer, Attached, Counts, Entry
 from podium.errors import StoreError
 from podium.routing.limits import MOST, slab, unit
@@ -67,9 +68,7 @@ class SqliteLeases:
         """Whether the slate is another than at the last attach that succeeded."""
         self._me = 0
         self._boot = _boot_id()
-        self._peers: dict[int, Peer] = {}
-        self._to_ring: set[int] = set()
-        self._dead: list[int] = []
+        self._others = Others(self.folder, self._boot, self.counts)
         self._seen: set[int] = set()
         """Buckets of which this process knows that others need them."""
         self._inherited: list[sqlite3.Connection] = []
@@ -87,6 +86,8 @@ class SqliteLeases:
             uri = f"{self.path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
             self._db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=0)
             self._place = _place(self.path)
+            self._patiently("SELECT count(*) FROM sqlite_master")
+            _check_kind(self._db, self.path)
             self._patiently("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             if self._slate is None or not self._slate.stands():
@@ -94,10 +95,10 @@ class SqliteLeases:
                 self._slate = Slate(self.folder)
                 self._fresh_slots = True
             with self._transaction() as db:
-                identity = _make(db, self.path)
+                identity = _make(db)
                 fresh_file = identity != self._identity
                 self._enter(db, fresh_file)
-                self._reap(db)
+                self._others.reap(db, self._me)
         except (sqlite3.Error, OSError) as error:
             self._hang_up()
             raise self._lost(error) from error
@@ -117,21 +118,15 @@ class SqliteLeases:
                 return
         # A name that is there already is this process's, in a file that was put back; its leases there are of another time.
         db.execute("DELETE FROM leases WHERE owner = (SELECT id FROM owners WHERE name = ?)", values[:1])
-        query = (
-            "INSERT INTO owners (name, pid, boot) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET pid = excluded.pid RETURNING id"
-        )
-        (self._me,) = db.execute(query, values).fetchone()
+        db.execute("INSERT OR IGNORE INTO owners (name, pid, boot) VALUES (?, ?, ?)", values)
+        (self._me,) = db.execute("SELECT id FROM owners WHERE name = ?", values[:1]).fetchone()
 
     def _hang_up(self) -> None:
         if self._db is not None:
             with contextlib.suppress(sqlite3.Error):  # it is lost already
                 self._db.close()
         self._db = None
-        for peer in self._peers.values():
-            peer.close()
-        self._peers.clear()
-        self._to_ring.clear()
-        self._dead.clear()
+        self._others.close()
         self._seen.clear()
 
     def _drop_slate(self, *, remove: bool = True) -> None:
@@ -178,15 +173,13 @@ class SqliteLeases:
                 yield db
                 db.execute("COMMIT")
             except BaseException:
-                self._dead.clear()
+                self._others.rolled_back()
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
         except (sqlite3.Error, OSError) as error:
             raise self._lost(error) from error
-        for owner in self._dead:  # only now is what they used on record elsewhere
-            self._peers.pop(owner).close(remove=True)
-        self._dead.clear()
+        self._others.committed()
 
     def _patiently(self, statement: str) -> None:
         assert self._db is not None
@@ -226,31 +219,30 @@ class SqliteLeases:
             holders = db.execute("SELECT count(*) FROM owners").fetchone()[0]
             answers = [self._serve(db, entry, holders) for entry in entries]
             for bucket in self._seen:
-                askers = db.execute("DELETE FROM recalls WHERE owner = ? AND bucket = ? RETURNING asker", (self._me, bucket))
-                self._to_ring.update(asker for (asker,) in askers.fetchall())
-            for asker in self._to_ring:
-                self._peer(db, asker)
+                self._others.answered(db, self._me, bucket)
         self._seen.clear()
         self.counts.leases += sum(answer.granted > 0 for answer in answers)
-        self._ring()
         return answers
 
     def _serve(self, db: sqlite3.Connection, entry: Entry, holders: int) -> Answer:
         bucket = self._bucket(db, entry)
         if entry.spent is not None:
             db.execute("DELETE FROM leases WHERE bucket = ? AND owner = ?", (bucket, self._me))
-            self._spend(db, bucket, entry.spent if entry.limit.kind != "concurrent" else 0)
-            return Answer(holders=holders)
-        answer = Answer(holders=holders)
+            if entry.limit.kind != "concurrent":
+                spend(db, bucket, entry.spent)
+            else:  # with nobody left, there is nothing to keep
+                db.execute("DELETE FROM buckets WHERE id = ? AND id NOT IN (SELECT bucket FROM leases)", (bucket,))
+            return Answer()
+        answer = Answer()
         limit = entry.limit
         remaining = limit.amount - entry.keep - self._taken(db, bucket)
-        if remaining < entry.need and self._reap(db, bucket):
+        if remaining < entry.need and self._others.reap(db, self._me, bucket):
             remaining = limit.amount - entry.keep - self._taken(db, bucket)
         if entry.need > 0:
             answer.granted = slab(remaining, entry.need, holders, unit(limit))
         db.execute(
             "INSERT INTO leases (bucket, owner, slot, held) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET held = excluded.held, slot = excluded.slot",
+            " ON CONFLICT (bucket, owner) DO UPDATE SET held = excluded.held, slot = excluded.slot",
             (bucket, self._me, entry.slot, min(entry.keep + answer.granted, MOST)),
         )
         if answer.granted < entry.need:
@@ -272,26 +264,19 @@ class SqliteLeases:
         rows += db.execute("SELECT held FROM leases WHERE bucket = ? AND owner <> ?", (bucket, self._me)).fetchall()
         return sum(row[0] for row in rows)
 
-    def _spend(self, db: sqlite3.Connection, bucket: int, amount: int) -> None:
-        if amount:
-            spent = db.execute("SELECT spent FROM buckets WHERE id = ?", (bucket,)).fetchone()[0]
-            db.execute("UPDATE buckets SET spent = ? WHERE id = ?", (min(spent + amount, MOST), bucket))
-
     def _look_around(self, db: sqlite3.Connection, bucket: int, answer: Answer) -> None:
         """Find out what the other holders do with theirs, and ask those for it who use less than they hold."""
         answer.spent = db.execute("SELECT spent FROM buckets WHERE id = ?", (bucket,)).fetchone()[0]
         rows = db.execute("SELECT owner, slot, held FROM leases WHERE bucket = ? AND owner <> ?", (bucket, self._me)).fetchall()
         for owner, slot, held in rows:
-            peer = self._peer(db, owner)
+            peer = self._others.find(db, owner)
             words = None if peer is None else peer.read(slot)
             used, reserved = words if words is not None else (held, 0)
             answer.spent += used - reserved
             answer.reserved += reserved
             if held > used and peer is not None and peer.beaten_s_ago() < FROZEN_AFTER_S:
                 answer.recallable += held - used
-                db.execute("INSERT OR IGNORE INTO recalls (owner, bucket, asker) VALUES (?, ?, ?)", (owner, bucket, self._me))
-                self._to_ring.add(owner)
-                self.counts.recalls_sent += 1
+                self._others.recall(db, self._me, bucket, owner)
 
     def recalled(self) -> list[tuple[str, int]]:
         """Return the buckets of which others need what this process does not use. Raises `StoreError`."""
@@ -305,79 +290,25 @@ class SqliteLeases:
         self._seen = {row[0] for row in rows}
         return [(row[1], row[2]) for row in rows]
 
-    # --- the others -----------------------------------------------------------------------------------------------------
-
-    def _peer(self, db: sqlite3.Connection, owner: int) -> Peer | None:
-        """Return another process's slate; None where the process has left."""
-        row = db.execute("SELECT name FROM owners WHERE id = ?", (owner,)).fetchone()
-        peer = self._peers.get(owner)
-        if row is None:
-            return None
-        if peer is None or peer.name != row[0]:  # it had to make a new one
-            if peer is not None:
-                peer.close()
-            peer = self._peers[owner] = Peer(self.folder, row[0])
-        return peer
-
-    def _ring(self) -> None:
-        for owner in self._to_ring:
-            if (peer := self._peers.get(owner)) is not None:
-                peer.ring()
-        self._to_ring.clear()
-
     def tend(self, now_s: float) -> None:
-        """Beat, take back what dead processes hold, drop what is long past, and let nobody wait for a dead one's answer."""
+        """Beat, take back what dead processes hold, and drop what is long past. Raises `StoreError`."""
         if self._slate is not None:
             self._slate.beat()
-        if self._db is None:
+        db = self._db
+        if db is None:
             raise self._lost(OSError("it is not open"))
+        now_us = int(now_s * 1e6)
         try:
             if _place(self.path) != self._place or self._slate is None or not self._slate.stands():
                 raise self._replaced()
-            owners = {row[0] for row in self._db.execute("SELECT id FROM owners WHERE id <> ?", (self._me,)).fetchall()}
-            for gone in self._peers.keys() - owners:
-                self._peers.pop(gone).close()
-            dead = [owner for owner in owners if (peer := self._peer(self._db, owner)) is not None and not peer.alive()]
-            past = self._db.execute("SELECT 1 FROM buckets WHERE drop_us < ? LIMIT 1", (int(now_s * 1e6),)).fetchone()
+            due = self._others.look_after(db, self._me)
+            due = due or db.execute("SELECT 1 FROM buckets WHERE drop_us < ? LIMIT 1", (now_us,)).fetchone() is not None
         except (sqlite3.Error, OSError) as error:
             raise self._lost(error) from error
-        if dead or past:
+        if due:
             with self._transaction() as db:
-                self._reap(db)
-                self._drop_past(db, int(now_s * 1e6))
-            self._ring()
-
-    def _drop_past(self, db: sqlite3.Connection, now_us: int) -> None:
-        db.execute("DELETE FROM buckets WHERE drop_us < ? AND id NOT IN (SELECT bucket FROM leases)", (now_us,))
-
-    def _reap(self, db: sqlite3.Connection, bucket: int | None = None) -> bool:
-        """Settle the dead, all of them or those who hold some of a bucket; whether there were any."""
-        query, values = "SELECT id, boot FROM owners WHERE id <> ?", [self._me]
-        if bucket is not None:
-            query += " AND id IN (SELECT owner FROM leases WHERE bucket = ?)"
-            values.append(bucket)
-        found = False
-        for owner, boot in db.execute(query, values).fetchall():
-            peer = self._peer(db, owner)
-            if peer is None or peer.alive():
-                continue
-            found = True
-            self._settle(db, owner, peer if boot == self._boot else None)
-            self.counts.reaped += 1
-            self._dead.append(owner)
-        return found
-
-    def _settle(self, db: sqlite3.Connection, owner: int, slate: Peer | None) -> None:
-        """What a dead process used is spent, and so is what it had reserved; the rest comes back."""
-        for bucket, slot, held, kind in _leases(db, owner):
-            words = slate.read(slot) if slate is not None else None
-            used = held if words is None else words[0]
-            self._spend(db, bucket, 0 if kind == "concurrent" else max(used, 0))
-        db.execute("DELETE FROM leases WHERE owner = ?", (owner,))
-        for (asker,) in db.execute("SELECT asker FROM recalls WHERE owner = ?", (owner,)).fetchall():
-            self._to_ring.add(asker)
-        db.execute("DELETE FROM recalls WHERE owner = ? OR asker = ?", (owner, owner))
-        db.execute("DELETE FROM owners WHERE id = ?", (owner,))
+                self._others.reap(db, self._me)
+                db.execute("DELETE FROM buckets WHERE drop_us < ? AND id NOT IN (SELECT bucket FROM leases)", (now_us,))
 
     # --- the slate ------------------------------------------------------------------------------------------------------
 
@@ -415,20 +346,20 @@ class SqliteLeases:
             self._slate.free_slot(slot)
 
 
-def _make(db: sqlite3.Connection, path: Path) -> str:
-    """Lay out a file that is empty, and return its identity. Raises `StoreError` for one that is something else."""
+def _check_kind(db: sqlite3.Connection, path: Path) -> None:
+    """Look whether a file is ours, or empty. Raises `StoreError` for one that is something else."""
+    # In this order: another process that lays it out just now writes both at once.
+    filled = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if filled and db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
+        raise StoreError(f"{path} is no coordination file.", hint="Give limits a file of their own.")
+
+
+def _make(db: sqlite3.Connection) -> str:
+    """Lay out a file that is empty, and return its identity."""
     if db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
-        if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            raise StoreError(f"{path} is no coordination file.", hint="Give limits a file of their own.")
         for statement in _SCHEMA:
             db.execute(statement)
     return str(db.execute("SELECT id FROM identity").fetchone()[0])
-
-
-def _leases(db: sqlite3.Connection, owner: int) -> list[tuple[int, int, int, str]]:
-    return db.execute(
-        "SELECT l.bucket, l.slot, l.held, b.kind FROM leases l JOIN buckets b ON b.id = l.bucket WHERE l.owner = ?", (owner,)
-    ).fetchall()
 
 
 def _place(path: Path) -> tuple[int, int]:

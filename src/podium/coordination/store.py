@@ -50,8 +50,6 @@ class Answer:
     """Held by requests under way, of all others."""
     recallable: int = 0
     """What the others hold and do not use; they have been asked to give it back."""
-    holders: int = 1
-    """How many processes there are."""
 
 
 @dataclass(slots=True)
