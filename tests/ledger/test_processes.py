@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from ledger.made import all_of, record, started, wait_for
+from podium.errors import StoreError
 from podium.ledger import Ledger
+from podium.ledger.sqlite import SqliteStore
 
 TESTS = Path(__file__).parents[1]
 
@@ -131,3 +133,46 @@ def test_a_ledger_in_memory_answers_the_same_questions_and_leaves_no_file(
         assert all_of(ledger).requests == 10
         assert ledger.statistics().appended == 30
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_forked_in_the_middle_of_a_question_has_a_journal_but_no_store(tmp_path: Path) -> None:
+    """SQLite must not be carried through a fork; here it cannot be closed before, since somebody reads."""
+    with Ledger.open(tmp_path) as ledger:
+        record(ledger, 0)
+        assert ledger.flush()
+        store = ledger.store
+        assert isinstance(store, SqliteStore)
+        with store._reading():
+            child = os.fork()
+        if not child:
+            status = 1
+            try:
+                record(ledger, 1)
+                try:
+                    ledger.usage()
+                except StoreError as error:
+                    status = 0 if "was forked while its parent used it" in str(error) else 2
+            finally:
+                os._exit(status)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        wait_for(lambda: all_of(ledger).requests == 2)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_children_forked_at_any_moment_of_a_busy_ledger_work(tmp_path: Path) -> None:
+    children = 12
+    with Ledger.open(tmp_path) as ledger:
+        for number in range(children):
+            for each in range(50):
+                record(ledger, 1000 * number + each)
+            ledger._thread._wake.set()  # it drains as we fork
+            if not (child := os.fork()):
+                record(ledger, 1000 * number + 999)
+                ledger.usage(wait_s=0.3)
+                os._exit(0)
+            _, status = os.waitpid(child, 0)
+            assert os.waitstatus_to_exitcode(status) == 0
+        wait_for(lambda: all_of(ledger).requests == 51 * children)
+        assert all_of(ledger).unknown == 0

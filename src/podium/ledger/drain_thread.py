@@ -1,7 +1,7 @@
 """The thread that drains: stands for election, drains, waits, and never gives up.
 
-Rules. What goes wrong in the store or on its disk is counted and tried again, first after 0.1 s, then ever later, up to 2 s. A
-process that forks holds the thread still for the instant of the fork, so that no child begins with a lock inside SQLite held.
+Rules. What goes wrong in the store or on its disk is counted and tried again, first after 0.1 s, then ever later, up to 2 s.
+Whatever ends the thread, it lets the lock go, so that another process can go on.
 """
 
 from __future__ import annotations
@@ -67,8 +67,6 @@ class DrainThread:
         """Passes that were begun."""
         self._emptied = 0
         """The last pass after which nothing was left."""
-        self.still = threading.Lock()
-        """Held while the thread works; a fork takes it."""
         self._tidied_at = 0.0
 
     def start(self) -> None:
@@ -81,17 +79,15 @@ class DrainThread:
         try:
             self._stand()
         finally:
-            self._drainer.resign()  # whatever ends this thread, another process must be able to go on
+            self._drainer.resign()
 
     def _stand(self) -> None:
         backoff_s = _FIRST_BACKOFF_S
         while not self._stop:
             wait_s = ELECTION_S
             try:
-                with self.still:
-                    elected = self._drainer.elect()
-                    if elected:
-                        wait_s = 0.0 if self._pass() else IDLE_S
+                if self._drainer.elect():
+                    wait_s = 0.0 if self._pass() else IDLE_S
                 backoff_s = _FIRST_BACKOFF_S
             except (StoreError, OSError) as error:
                 if isinstance(error, OSError):

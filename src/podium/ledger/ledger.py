@@ -37,7 +37,6 @@ Payloads = Literal["none", "hashed", "full"]
 JOURNAL_FOLDER = "journal"
 PAYLOAD_LIMIT = 2**20
 KEPT = Retention()
-_FORK_WAIT_S = 1.0
 
 
 class Statistics(Value, frozen=True, kw_only=True):
@@ -89,13 +88,12 @@ class Ledger:
         self._make_store = make_store
         self._retention = retention
         self._payloads = payloads
-        self._abandoned: list[Any] = []
         self._closed = False
+        self.store = make_store()
         self._begin()
         _watch_forks(self)
 
     def _begin(self) -> None:
-        self.store = self._make_store()
         self._drainer = self._make_drainer(self.store)
         self._thread = DrainThread(self._drainer, self.store, self._retention)
         self._running = False
@@ -261,7 +259,8 @@ class Ledger:
         """Begin to drain, which else begins with the first record."""
         if not self._closed:
             self._running = True
-            self._thread.start()
+            if not (isinstance(self.store, SqliteStore) and self.store.cut_off):
+                self._thread.start()
 
     def flush(self, timeout_s: float = 10.0) -> bool:
         """Wait until what this process has recorded is in the store. Returns whether it is."""
@@ -304,24 +303,12 @@ class Ledger:
 
     # --- forks ----------------------------------------------------------------------------------------------------------
 
-    def _before_fork(self) -> None:
-        """No child may begin while our thread is inside SQLite, whose locks nobody would release there."""
-        self._forking = self._running and self._thread.still.acquire(timeout=_FORK_WAIT_S)
-
-    def _in_parent(self) -> None:
-        if self._forking:
-            self._thread.still.release()
-
     def _in_child(self) -> None:
-        # SQLite's connections are the parent's, and are not even closed here: that would be work on its files.
-        self._abandoned.append((self.store, self._thread))
-        self._drainer.resign()
+        self._drainer.resign()  # its descriptors alone: what the parent locked stays locked
+        if not isinstance(self.store, SqliteStore) or self.store.path is None:
+            self.store = self._make_store()
         self._begin()
 
 
 def _watch_forks(ledger: Ledger) -> None:
-    os.register_at_fork(
-        before=in_child(weakref.WeakMethod(ledger._before_fork)),
-        after_in_parent=in_child(weakref.WeakMethod(ledger._in_parent)),
-        after_in_child=in_child(weakref.WeakMethod(ledger._in_child)),
-    )
+    os.register_at_fork(after_in_child=in_child(weakref.WeakMethod(ledger._in_child)))

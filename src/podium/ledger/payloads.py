@@ -58,6 +58,8 @@ class PayloadFile:
         self.path = path
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
+        self._abandoned: sqlite3.Connection | None = None
+        self._paused = False
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -172,6 +174,23 @@ class PayloadFile:
             KeptPayload(found, attempt, kind, at_us / 1e6, sha256, size, decompress(body) if packed else body)
             for found, attempt, kind, at_us, sha256, size, packed, body in rows
         ]
+
+    def pause(self, timeout_s: float) -> bool:
+        """Before a fork: let nobody work, and close the file. Returns whether that was done in time."""
+        self._paused = self._lock.acquire(timeout=timeout_s)
+        if self._paused:
+            self.close()
+        return self._paused
+
+    def go_on(self) -> None:
+        """After a fork, in the parent."""
+        if self._paused:
+            self._lock.release()
+
+    def begin_anew(self) -> None:
+        """After a fork, in the child."""
+        self._abandoned, self._connection = self._connection, None
+        self._lock = threading.RLock()
 
     def close(self) -> None:
         """Let go of the file."""

@@ -7,6 +7,8 @@ Rules.
 - What may pass becomes `StoreError`, and the connection is opened anew next time; what can never be stored, `Unstorable`.
 - With `fsync: group` a commit waits for the disk (`synchronous=FULL`): a segment is deleted only after its rows are safe.
 - `:memory:` is a store without a file: the same tables, one connection.
+- No connection to a file lives through a fork: SQLite in the child would take the parent's locks for its own, and read memory
+  that others truncate (https://sqlite.org/howtocorrupt.html, 2.6). Where one cannot be closed in time, the child has no store.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import chain
@@ -22,6 +25,7 @@ from typing import Any, Literal, TypeVar
 
 from podium.errors import StoreError
 from podium.ledger import sqlite_reprice, sqlite_usage
+from podium.ledger.journal import in_child
 from podium.ledger.payloads import PayloadFile
 from podium.ledger.rows import attempt_row, entry_row
 from podium.ledger.schema import ATTEMPTS, ENTRIES, MIGRATIONS, MOVES, STAGES, columns_of
@@ -32,6 +36,7 @@ PAYLOADS_NAME = "payloads.sqlite3"
 
 _BUSY_S = 0.25
 """How long SQLite itself waits for a lock; the drainer has more patience and keeps nobody waiting."""
+_FORK_WAIT_S = 1.0
 _TOGETHER = 32
 """Rows a statement: while SQLite takes them, other threads run."""
 
@@ -56,12 +61,57 @@ class SqliteStore:
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._payloads = PayloadFile(None if folder is None else folder / PAYLOADS_NAME)
+        self._reading_ended = threading.Condition()
+        self._readers = 0
+        self.cut_off = False
+        """Whether this process was forked in the middle of the parent's work, and may not touch the files."""
+        if folder is not None:
+            os.register_at_fork(
+                before=in_child(weakref.WeakMethod(self._before_fork)),
+                after_in_parent=in_child(weakref.WeakMethod(self._in_parent)),
+                after_in_child=in_child(weakref.WeakMethod(self._in_child)),
+            )
+
+    # --- forks ----------------------------------------------------------------------------------------------------------
+
+    def _before_fork(self) -> None:
+        """Let nobody work, and close what is open."""
+        self._paused = self._lock.acquire(timeout=_FORK_WAIT_S)
+        self._reading_ended.acquire()
+        quiet = self._reading_ended.wait_for(lambda: not self._readers, _FORK_WAIT_S)
+        self._quiet = self._payloads.pause(_FORK_WAIT_S) and self._paused and quiet
+        if self._paused and self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _in_parent(self) -> None:
+        self._payloads.go_on()
+        self._reading_ended.release()
+        if self._paused:
+            self._lock.release()
+
+    def _in_child(self) -> None:
+        self.cut_off = not self._quiet
+        self._abandoned, self._connection = self._connection, None  # not closed: that would be work on the parent's files
+        self._payloads.begin_anew()
+        self._lock = threading.RLock()
+        self._reading_ended = threading.Condition()
+        self._readers = 0
+
+    def _check_cut_off(self) -> None:
+        if self.cut_off:
+            raise StoreError(
+                f"The ledger's store {self.path} cannot be used in this process: it was forked while its parent used it.",
+                retryable=False,
+                hint="Records go to the journal all the same. Fork before the first request, or spawn.",
+            )
 
     # --- the writer's connection ----------------------------------------------------------------------------------------
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction that is alone in writing; rolled back, and the connection dropped, where it fails."""
+        self._check_cut_off()
         with self._lock:
             try:
                 connection = self._connection
@@ -118,6 +168,9 @@ class SqliteStore:
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection | None]:
         """A connection to read with; None where there is no store yet."""
+        self._check_cut_off()
+        with self._reading_ended:
+            self._readers += 1
         try:
             if self.path is None:
                 with self._lock:
@@ -137,6 +190,10 @@ class SqliteStore:
                 yield connection
         except sqlite3.Error as error:
             raise self._trouble(error) from error
+        finally:
+            with self._reading_ended:
+                self._readers -= 1
+                self._reading_ended.notify_all()
 
     # --- what a store does ----------------------------------------------------------------------------------------------
 
