@@ -98,12 +98,13 @@ def load_usage(raw: Any) -> Usage | None:
     if type(raw) is not dict:
         return None
     lifetimes = _object(raw, "cache_creation")
-    hour = _count(lifetimes, "ephemeral_1h_input_tokens")
-    written = max(_count(raw, "cache_creation_input_tokens"), hour + _count(lifetimes, "ephemeral_5m_input_tokens"))
+    hour, minutes = _count(lifetimes, "ephemeral_1h_input_tokens"), _count(lifetimes, "ephemeral_5m_input_tokens")
+    written = max(_count(raw, "cache_creation_input_tokens"), hour + minutes)
     output = _count(raw, "output_tokens")
-    thought = min(output, _count(_object(raw, "output_tokens_details"), "thinking_tokens"))
+    thought = 0
+    if "output_tokens_details" in raw:
+        thought = min(output, _count(_object(raw, "output_tokens_details"), "thinking_tokens"))
     fresh, read = _count(raw, "input_tokens"), _count(raw, "cache_read_input_tokens")
-    kept = difference(raw, _counts(fresh, read, written - hour, hour, output, thought))
     return Usage(
         input=fresh,
         output=output - thought,
@@ -111,7 +112,7 @@ def load_usage(raw: Any) -> Usage | None:
         cache_write=written - hour,
         cache_write_1h=hour,
         reasoning=thought,
-        extra={NAME: kept},
+        extra={NAME: difference(raw, _counts(fresh, read, written - hour, hour, output, thought))},
     )
 
 
@@ -148,6 +149,8 @@ def dump_usage(usage: Usage | None) -> dict[str, Any]:
 def load_finish(raw: dict[str, Any]) -> Finish:
     """Read how an answer ended from `stop_reason` and what stands beside it (a message, or a message_delta's `delta`)."""
     word, sequence = raw.get("stop_reason"), raw.get("stop_sequence")
+    if sequence is None and type(word) is str and word in STOP_REASONS and len(raw) == 2 and "stop_sequence" in raw:
+        return Finish(reason=STOP_REASONS[word], raw=word, extra={NAME: {}})
     word, sequence = word if type(word) is str else None, sequence if type(sequence) is str else None
     reason = STOP_REASONS.get(word, "other")
     kept = difference(raw, {"stop_reason": _stop_reason(reason, word, sequence), "stop_sequence": sequence})
@@ -178,10 +181,11 @@ def dump_finish(finish: Finish) -> dict[str, Any]:
 
 
 def load_started(raw: dict[str, Any], begun: dict[str, Any], notes: dict[str, Any] | None = None) -> Started:
-    """Read a message's envelope; `begun` has the fields that say nothing as long as they have these values."""
+    """Read a message's envelope; `begun` has what it says beyond that, and what is said elsewhere."""
     name, model = raw.get("id"), raw.get("model")
     name, model = name if type(name) is str else "", model if type(model) is str else ""
-    kept = difference(raw, {"id": _wire_id(name, model, None), "model": model, **_COMPLETE, **begun})
+    rest = {key: value for key, value in raw.items() if key not in begun}
+    kept = difference(rest, {"id": _wire_id(name, model, None), "model": model, **_COMPLETE})
     if notes:
         kept |= notes
     return Started(id=name, model=model, extra=own(kept))
