@@ -80,6 +80,21 @@ async def test_a_waiter_that_is_cancelled_takes_no_slot_with_it() -> None:
     assert (slots.running, slots.waiting) == (0, 0)
 
 
+@pytest.mark.parametrize("steps", range(6))
+async def test_a_cancellation_while_a_slot_is_handed_over_is_not_lost(steps: int) -> None:
+    slots = Slots("Provider x", 1)
+    await slots.acquire()
+    waiter = asyncio.create_task(slots.acquire())
+    await asyncio.sleep(0)
+    slots.release()
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    came_too_late = not waiter.cancel()
+    await asyncio.wait([waiter])
+    assert waiter.cancelled() is not came_too_late
+    assert slots.running == int(came_too_late)
+
+
 async def test_raising_the_limit_lets_waiters_in() -> None:
     slots = Slots("Provider x", 1)
     await slots.acquire()

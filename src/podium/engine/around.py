@@ -4,7 +4,7 @@ Theory. A `State` is a snapshot and what is worked out from it once. `Shared` ou
 left alone, slots, and the tasks at work. An `Around` puts both together for one run.
 
 Rules. Endpoints are kept by target, and by user where the user brings a key of their own. Instants are on `time.monotonic`,
-which all loops share.
+which all loops share. A process that is forked off has none of its parent's requests, so it begins with free slots.
 """
 
 from __future__ import annotations
@@ -51,6 +51,13 @@ class Shared:
         self.tasks: set[asyncio.Task[None]] = set()
         self.runs: set[Run] = set()
         """The runs that have begun and not ended."""
+
+    def forget_runs(self) -> None:
+        """Begin anew in a process that was forked off."""
+        self.provider_slots.clear()
+        self.user_slots.clear()
+        self.tasks.clear()
+        self.runs.clear()
 
     def slots_of_user(self, user_id: str | None, snapshot: Snapshot) -> Slots | None:
         """The slots of a user, if there is a limit."""

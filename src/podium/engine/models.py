@@ -10,7 +10,9 @@ a provider is async (`models.sync` has blocking twins). One `Models` serves seve
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+import weakref
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from os import PathLike
@@ -57,6 +59,8 @@ class Models:
         self._swap = threading.Lock()
         self.sync = SyncModels(self)
         """Blocking twins of the async methods, over one background loop."""
+        this = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _forked(this()))
 
     # --- calls ----------------------------------------------------------------------------------------------------------
 
@@ -274,6 +278,14 @@ class Models:
     def statistics(self) -> dict[str, Any]:
         """What runs at this moment (upstream calls, slots), and how ledger and limits fare; for people and dashboards."""
         return {**self._shared.statistics(), **self._books.statistics()}
+
+
+def _forked(models: Models | None) -> None:
+    """Begin anew in a process that was forked off: what its parent asks is not its own, and nobody here holds a lock."""
+    if models is not None:
+        models._swap = threading.Lock()
+        models._shared.forget_runs()
+        models.sync.forget()
 
 
 def _load_timeout(timeout: float | str) -> float:

@@ -60,7 +60,8 @@ class Slots:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.setdefault(group, deque()).append(turn)
         try:
-            await asyncio.wait_for(asyncio.shield(turn), self._wait_s)
+            async with asyncio.timeout(self._wait_s):
+                await turn
         except TimeoutError:
             if not self._leave(group, turn):
                 return
@@ -99,11 +100,11 @@ class Slots:
             turn = waiters.popleft()
             if waiters:
                 self._waiting[group] = waiters  # to the end: one turn a group
-            loop = turn.get_loop()
-            if loop.is_closed():  # whoever waited there is gone
+            try:
+                turn.get_loop().call_soon_threadsafe(_wake, turn)
+            except RuntimeError:  # its loop is closed: whoever waited there is gone
                 continue
             self.running += 1
-            loop.call_soon_threadsafe(_wake, turn)
 
 
 def _wake(turn: asyncio.Future[None]) -> None:

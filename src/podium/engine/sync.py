@@ -3,9 +3,10 @@
 Theory. Async is the one colour; this room only waits for it. One background thread runs one loop for a `Models`, and each
 blocking call hands a coroutine over and waits.
 
-Rules. The thread is a daemon, started at the first call. After a fork the child starts its own: a thread does not survive a
-fork. An interrupt (Ctrl-C) while waiting cancels the call upstream. It must not be called from a running event loop, where it
-would block the loop: that is an error that says so.
+Rules. The thread is a daemon, started at the first call. It ends with `close()`, with its `Models`, or with the interpreter,
+and closes its connections then. After a fork the child starts its own: a thread does not survive a fork. An interrupt (Ctrl-C)
+while waiting cancels the call upstream. It must not be called from a running event loop, where it would block the loop: that
+is an error that says so.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import weakref
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import Future
 from types import TracebackType
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_LONGEST_END_S = 2.0
+"""What an interpreter that exits waits for its connections to be closed."""
+
 
 class _Background:
     """A loop in a thread of its own."""
@@ -40,7 +45,10 @@ class _Background:
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
+        try:
+            self.loop.run_forever()
+        finally:
+            self.loop.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run to its end in the background; an interrupt cancels it."""
@@ -52,19 +60,26 @@ class _Background:
             raise
 
     def stop(self) -> None:
-        """End what runs, the loop and the thread."""
-
-        async def wind_up() -> None:
-            tasks = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await self.loop.shutdown_asyncgens()
-
-        asyncio.run_coroutine_threadsafe(wind_up(), self.loop).result()
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        """Cancel what runs, and end the loop and the thread."""
+        asyncio.run_coroutine_threadsafe(self._wind_up(cancel=True), self.loop)
         self.thread.join()
-        self.loop.close()
+
+    def fade(self) -> None:
+        """End once nothing runs any more; whoever calls waits only where nothing runs now."""
+        if self.pid != os.getpid() or not self.thread.is_alive():
+            return
+        idle = not asyncio.all_tasks(self.loop)
+        asyncio.run_coroutine_threadsafe(self._wind_up(cancel=False), self.loop)
+        if idle and threading.current_thread() is not self.thread:
+            self.thread.join(_LONGEST_END_S)
+
+    async def _wind_up(self, *, cancel: bool) -> None:
+        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in tasks if cancel else ():
+                task.cancel()
+            await asyncio.wait(tasks)
+        await self.loop.shutdown_asyncgens()
+        self.loop.stop()
 
 
 class SyncModels:
@@ -87,8 +102,9 @@ class SyncModels:
                 hint="Use `await models.generate_text(...)` there.",
             )
         with self._lock:
-            if self._background is None or self._background.pid != os.getpid():
+            if self._background is None:
                 self._background = _Background()
+                weakref.finalize(self, _Background.fade, self._background)
             background = self._background
         return background.run(work)
 
@@ -108,11 +124,16 @@ class SyncModels:
         """Ask a `LanguageModel`, and return a blocking stream."""
         return SyncTextStream(self, model.stream(**ask))
 
+    def forget(self) -> None:
+        """Begin anew in a process that was forked off: the thread is its parent's."""
+        self._lock = threading.Lock()
+        self._background = None
+
     def close(self) -> None:
         """Cancel what runs, close the connections and end the background thread."""
         with self._lock:
             background, self._background = self._background, None
-        if background is not None and background.pid == os.getpid():
+        if background is not None:
             background.run(self._models.close())
             background.stop()
 
