@@ -70,8 +70,6 @@ class Verdict(NamedTuple):
     settled_pico: int
     torn: int
     corrupt: int
-    unreserved: int
-    """`unknown` attempts that had reserved nothing."""
     faults: list[str]
 
 
@@ -219,7 +217,6 @@ def judge(data: Path, answered: set[str], exchanges: tuple[Exchange, ...], kills
         settled_pico=settled,
         torn=statistics.torn,
         corrupt=statistics.corrupt,
-        unreserved=sum(row["reserved_pico"] is None for row in unknown),
         faults=faults,
     )
 
@@ -289,7 +286,7 @@ def doubtful(
             faults.append(f"{where}: unknown, and was answered")
         reserved = row["reserved_pico"]
         most = max((price_pico(where, each.input_tokens, each.tokens) for each in served.get(where, [])), default=0)
-        if reserved is not None and (row["cost_pico"] != reserved or reserved < most):
+        if reserved is None or row["cost_pico"] != reserved or reserved < most:
             faults.append(f"{where}: unknown at {row['cost_pico']}, reserved {reserved}, served for {most}")
     faults += [f"worker {name} left {count} unknown" for name, count in by_worker.items() if count > under_way]
     if len(by_worker) > kills:
