@@ -101,6 +101,7 @@ async def leave_by_cancellation(models: Models, half: int) -> None:
             seen += 1
             if seen == half:
                 half_way.set()
+                await asyncio.sleep(0)  # what is there already would be read without a pause
 
     task = asyncio.create_task(read())
     await half_way.wait()
