@@ -21,8 +21,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -83,6 +84,10 @@ class Measured:
         return text + self.added + self.images * IMAGE_TOKENS.get(dialect, MOST_IMAGE_TOKENS)
 
 
+_profile = lru_cache(maxsize=4096)(profile)
+"""A model's profile; the table is long, and an estimate is made for each request."""
+
+
 class _Highest:
     """The most that a model's price makes of so many tokens, in pico-USD, rounded up."""
 
@@ -93,9 +98,9 @@ class _Highest:
         self._at = at
         self._context = context
 
-    def known(self) -> bool:
-        """Whether the price says what tokens of both kinds cost."""
-        return highest_cost(self._found, 1, 1, self._at, self._context) is not None
+    def of_many(self) -> Decimal | None:
+        """What very many tokens cost: None where the price does not say, 0 where they are free."""
+        return highest_cost(self._found, _MANY, _MANY, self._at, self._context)
 
     def __call__(self, input_tokens: int, output_tokens: int) -> int:
         cost = highest_cost(self._found, input_tokens, output_tokens, self._at, self._context)
@@ -148,7 +153,7 @@ def _leg(
     sampling = request.sampling
     entry = provider.models.get(target.model)
     upstream = entry.upstream if entry else target.model
-    facts = profile(provider.kind, upstream)
+    facts = _profile(provider.kind, upstream)
     text_tokens = measured.text_bytes
     if exact and (name := _encoding_name(provider.kind, upstream)):
         text_tokens = min(text_tokens, count(request, name))
@@ -178,9 +183,10 @@ def _price(
         )
     tier = request.sampling.service_tier
     cost = _Highest(found, at, {"service_tier": tier} if tier else None)
-    if not cost.known():
+    of_many = cost.of_many()
+    if of_many is None:
         return None, f"its price says nothing of some of its tokens. Complete it under `prices.{target}` in the config."
-    if cost(_MANY, _MANY) == 0:
+    if not of_many:
         return _nothing, None
     if measured.unbounded is not None:
         return None, f"{measured.unbounded} can cost anything."

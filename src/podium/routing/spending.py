@@ -170,7 +170,11 @@ class Purse:
         self._exact = True
         self._running: dict[int, int] = {}
         self._highest: dict[Target, int] = {}
-        for leg in estimate.legs:
+        legs = estimate.legs
+        if len(legs) == 1:
+            self._highest[legs[0].target] = decision.pico
+            return
+        for leg in legs:
             highest = leg.highest(decision.max_tokens)
             self._highest[leg.target] = max(highest, self._highest.get(leg.target, 0))
 
