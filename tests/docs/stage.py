@@ -47,7 +47,7 @@ _NOT_RUN = {"sim", "demo"}
 """Commands that serve until they are stopped, or take long."""
 _ENDLESS = {"--watch", "--every"}
 """Options that make a command go on until it is stopped."""
-_CRON = re.compile(r"(?:[\d*/,-]+ ){5}cd [\w./-]+ && (?:[\w./-]+/)?podium (?P<words>.+)")
+_CRON = re.compile(r"(?:[\d*/,-]+ ){5}cd [\w./-]+ && (?:[\w./-]+/)?podium (?P<words>[^>&|]+)(?:> .+)?")
 _OTHER_PROGRAMS = {"pip", "uv", "git", "cd", "export", "source"}
 _FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -62,9 +63,13 @@ def stage(
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+    logger = logging.getLogger("podium")
+    told, level = list(logger.handlers), logger.level
     before = set(sys.modules)
     with asyncio.Runner() as runner:
         yield Stage(tmp_path, runner)
+    logger.handlers[:] = told
+    logger.setLevel(level)
     for name in set(sys.modules) - before:
         origins = getattr(sys.modules[name], "__path__", [getattr(sys.modules[name], "__file__", None) or ""])
         if any(str(place).startswith(str(tmp_path)) for place in origins):
