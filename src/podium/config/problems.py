@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Any, Literal
 
 from podium.errors import ConfigError
+from podium.routing.spelling import joined, nearest
 from podium.types import Value
 
 Path = tuple[str | int, ...]
@@ -98,23 +98,15 @@ def kind_of(value: Any) -> str:
     return "nothing" if value is None else names.get(type(value), "text" if isinstance(value, str) else type(value).__name__)
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that was probably meant, if any is near."""
-    spelled = {each.lower().replace("-", "_"): each for each in known}
-    close = get_close_matches(name.lower().replace("-", "_")[:100], spelled, n=1, cutoff=0.66)
-    return spelled[close[0]] if close else None
-
-
 def suggestion(name: str, known: Iterable[str], otherwise: str | None = None) -> str | None:
     """Return "did you mean `x`?", else the other hint."""
-    close = nearest(name, known)
-    return f"Did you mean `{close}`?" if close else otherwise
+    close = nearest(name, known, most=1)
+    return f"Did you mean `{close[0]}`?" if close else otherwise
 
 
 def choices(known: Iterable[str]) -> str:
     """List names for a message: `a`, `b` or `c`."""
-    quoted = [f"`{_shown(each)}`" for each in known]
-    return " or ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
+    return joined(f"`{_shown(each)}`" for each in known)
 
 
 class Findings:

@@ -18,9 +18,10 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
 from podium.config.document import Document
-from podium.config.problems import Findings, Path, choices, kind_of, nearest, path_text, suggestion
+from podium.config.problems import Findings, Path, choices, kind_of, path_text, suggestion
 from podium.config.sections import Section
 from podium.config.values import COMPLAINT
+from podium.routing.spelling import nearest
 
 S = TypeVar("S", bound=Section)
 
@@ -82,8 +83,7 @@ class Reader:
             key = known.get(spelled)
             if key is None:
                 hint = suggestion(spelled, known, f"Use {choices(sorted(set(known.values())))}.")
-                meant = nearest(spelled, known)
-                self._meant |= {(*path, known[meant])} if meant else set()
+                self._meant |= {(*path, known[meant]) for meant in nearest(spelled, known, most=1)}
                 self.document.note(self.findings, place, "there is no such key.", hint)
             elif key in first:
                 self.document.note(

@@ -1,7 +1,7 @@
 """The errors for names that a snapshot does not know: each says what was asked, what lies near, and how to define it.
 
-Rules. Candidates are specs that can be written as they stand, the nearest first. A misspelt name is compared without regard
-to case. A message quotes a caller's text only as `quote` shows it.
+Rules. Candidates are specs that can be written as they stand, the nearest first. A message quotes a caller's text only as
+`quote` shows it.
 """
 
 from __future__ import annotations
@@ -11,29 +11,12 @@ from collections.abc import Iterable
 from podium.errors import SpecError
 from podium.routing.snapshot import Snapshot, User
 from podium.routing.spec import TargetSpec, UserSpec, quote
-
-
-def nearest(text: str, names: Iterable[str], *, most: int = 5) -> tuple[str, ...]:
-    """Return the names that a misspelt text may mean, the nearest first; empty where none is near."""
-    import difflib  # only errors need it
-
-    folded: dict[str, list[str]] = {}
-    for name in names:
-        folded.setdefault(name.casefold(), []).append(name)
-    found = difflib.get_close_matches(text[:100].casefold(), folded, n=most, cutoff=0.6)
-    return tuple(dict.fromkeys(name for each in found for name in folded[each]))[:most]
-
-
-def nearest_first(text: str, names: Iterable[str], *, most: int = 10) -> tuple[str, ...]:
-    """Return names for a list of candidates: the near ones, then others in the order of their declaration."""
-    names = list(names)
-    return tuple(dict.fromkeys([*nearest(text, names), *names]))[:most]
+from podium.routing.spelling import joined, nearest, nearest_first
 
 
 def listed(names: Iterable[str], *, word: str = "or") -> str:
     """Return names as a message lists them: "`a`, `b` or `c`"."""
-    quoted = [quote(name) for name in names]
-    return f" {word} ".join([", ".join(quoted[:-1]), quoted[-1]]) if len(quoted) > 1 else "".join(quoted)
+    return joined(map(quote, names), word=word)
 
 
 def _advice(near: tuple[str, ...], candidates: tuple[str, ...], word: str, define: str) -> str:
