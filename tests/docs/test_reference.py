@@ -33,8 +33,12 @@ from podium.engine.models import DEFAULT_TIMEOUT_S
 from podium.engine.slots import QUEUE_SIZE, QUEUE_WAIT_S
 from podium.engine.text import Ask
 from podium.engine.transport import CONNECT_TIMEOUT_S
+from podium.ledger import Retention, UsageRow
+from podium.ledger.store import GROUPINGS
+from podium.observe import families, names
+from podium.observe.report import Report, Row
 from podium.routing.snapshot import Strategy
-from podium.types import Result
+from podium.types import Result, Value
 
 
 def _below(kind: type[errors.PodiumError]) -> Iterator[type[errors.PodiumError]]:
@@ -131,6 +135,36 @@ def test_the_timeouts_and_defaults_on_the_page_of_strategies_are_those_of_the_co
 
 def test_the_queue_of_a_provider_is_as_long_as_the_page_of_the_config_says() -> None:
     assert f"up to {QUEUE_SIZE} more wait, for {QUEUE_WAIT_S:g} s at most" in read("docs/config.md")
+
+
+@pytest.mark.parametrize(
+    ("document", "name", "kind"),
+    [("docs/money.md", "usage", UsageRow), ("docs/metrics.md", "report", Report), ("docs/metrics.md", "row", Row)],
+)
+def test_the_tables_of_usage_and_metrics_have_every_field(document: str, name: str, kind: type[Value]) -> None:
+    fields = [field for row in table(document, name) for field in quoted(row[0])]
+    assert sorted(fields) == sorted(kind.__struct_fields__)
+
+
+def test_the_table_of_groupings_has_all_that_usage_can_be_grouped_by() -> None:
+    assert [name for row in table("docs/money.md", "groupings") for name in quoted(row[0])] == list(GROUPINGS)
+
+
+def test_the_table_of_prometheus_metrics_has_every_metric_that_is_written() -> None:
+    """The source names them, some by parts: a name that nobody writes, or that the table lacks, shows either way."""
+    rows = {name: row[1] for row in table("docs/metrics.md", "families") for name in quoted(row[0])}
+    seconds = {f"{name.replace('.', '_')}_seconds" for name in (names.DURATION, names.FIRST_CHUNK)}
+    source = inspect.getsource(families)
+    written = {*re.findall(r'"(podium_\w+)"', source), *seconds, names.TOKEN_USAGE.replace(".", "_")}
+    written |= {f"podium_{plural}_total" for plural in re.findall(r'\("\w+", "(\w+s)"\)', source)}
+    assert set(rows) == written - {"podium_provider"}
+    assert all((kind == "counter") == name.endswith("_total") for name, kind in rows.items())
+
+
+def test_what_the_ledger_keeps_of_payloads_by_default_is_what_the_page_of_the_config_says() -> None:
+    rows = {quoted(row[0])[0]: row[2] for row in table("docs/config.md", "ledger")}
+    age_s, most_bytes = Retention()
+    assert (rows["keep"], rows["keep_size"]) == (f"{(age_s or 0) / 86400:g} days", f"{(most_bytes or 0) / 2**30:g} GiB")
 
 
 def test_every_public_name_is_in_the_documents() -> None:
