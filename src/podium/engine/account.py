@@ -96,6 +96,8 @@ class Account:
         """
         books, plan, facts = self._books, self._plan, self._facts
         limited = books.limited(facts.user_id, facts.team) or plan.max_cost_usd is not None
+        if not books.is_open(limits=limited):
+            await asyncio.to_thread(books.open, limits=limited)
         if limited or books.prices_come_first:
             for endpoint in endpoints:
                 if endpoint.price is None and books.track_cost:

@@ -64,6 +64,16 @@ class Books:
         self._all_observers: list[Observer] = [self.metrics]
         self.observers = Observers(self._all_observers)
 
+    def is_open(self, *, limits: bool) -> bool:
+        """Whether what the next request needs is open."""
+        return self._opened and not (limits and self._limits is None)
+
+    def open(self, *, limits: bool) -> None:
+        """Open what requests need. It may touch the disk: not for an event loop."""
+        _ = self.ledger
+        if limits:
+            _ = self.limits
+
     # --- prices ---------------------------------------------------------------------------------------------------------
 
     @property
