@@ -143,4 +143,6 @@ def _cost(amount_usd: Decimal | None) -> str:
     """For the eye: cents, or the first figures of what is less."""
     if amount_usd is None:
         return _UNKNOWN
+    if 0 < amount_usd < Decimal("0.000001"):
+        return "<$0.000001"
     return f"${amount_usd:,.2f}" if amount_usd >= 1 or amount_usd == 0 else f"${amount_usd:.6f}".rstrip("0")

@@ -133,8 +133,7 @@ class Books:
         folder, on_lost = self._snapshot.data_dir, self._snapshot.on_lost
         if folder is None:
             return Coordinator(MemoryLeases(), on_lost=on_lost)
-        with suppress(OSError):  # what cannot be made is lost from the start, and says so
-            Path(folder).mkdir(parents=True, exist_ok=True)
+        _make_private(folder)
         return Coordinator.open(Path(folder) / _LIMITS_FILE, on_lost=on_lost)
 
     def limited(self, user_id: str | None, team: str | None) -> bool:
@@ -172,6 +171,7 @@ class Books:
             usual.most_bytes if settings.keep_bytes is None else settings.keep_bytes,
         )
         if settings.store == "sqlite" and folder is not None:
+            _make_private(folder)
             try:
                 return Ledger.open(
                     Path(folder),
@@ -220,3 +220,9 @@ class Books:
             limits.coordinator.close()
         if ledger is not None:
             ledger.close()
+
+
+def _make_private(folder: str) -> None:
+    """Make the data folder for its owner alone: it says who asked what. One that is there is left as it is."""
+    with suppress(OSError):  # whoever needs it finds out, and says so
+        Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -136,7 +136,8 @@ def highest_pico(request: Request, measured: Measured, facts: Profile, found: Fo
         return None
     sampling = request.sampling
     output = sampling.max_tokens if sampling.max_tokens is not None else facts.max_output or UNKNOWN_OUTPUT
-    cost = highest_cost(found, measured.input_tokens(dialect), output * max(1, sampling.n or 1), at)
+    context = {"service_tier": sampling.service_tier} if sampling.service_tier else None
+    cost = highest_cost(found, measured.input_tokens(dialect), output * max(1, sampling.n or 1), at, context)
     return None if cost is None else pico(cost)
 
 

@@ -6,6 +6,7 @@ import random
 import uuid
 from typing import TYPE_CHECKING, Unpack
 
+from podium.engine.slips import wrong
 from podium.engine.stream import TextStream
 from podium.engine.text import Ask
 from podium.types import Reasons, Result
@@ -87,9 +88,15 @@ class LanguageModel:
 
 async def generate_text(*, model: LanguageModel, timeout: float | str | None = None, **ask: Unpack[Ask]) -> Result:
     """Ask a `LanguageModel`, and wait for the whole answer (the guide's free function)."""
-    return await model.generate(timeout=timeout, **ask)
+    return await _asked(model).generate(timeout=timeout, **ask)
 
 
 def stream_text(*, model: LanguageModel, timeout: float | str | None = None, **ask: Unpack[Ask]) -> TextStream:
     """Ask a `LanguageModel`, and return the answer as it comes (the guide's free function)."""
-    return model.stream(timeout=timeout, **ask)
+    return _asked(model).stream(timeout=timeout, **ask)
+
+
+def _asked(model: object) -> LanguageModel:
+    if isinstance(model, LanguageModel):
+        return model
+    raise wrong("model", model, "what `models.model(spec)` returns, or call `models.generate_text(spec, ...)`")

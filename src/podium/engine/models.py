@@ -32,7 +32,7 @@ from podium.engine.language_model import LanguageModel, fresh_id
 from podium.engine.runner import Run
 from podium.engine.stream import TextStream
 from podium.engine.sync import SyncModels
-from podium.engine.text import Ask, load_request
+from podium.engine.text import Ask, check_caller, load_request
 from podium.engine.transport import AiohttpTransport, Transport
 from podium.errors import AllTargetsFailed, RequestError, SpecError, StoreError
 from podium.ledger import UsageRow
@@ -77,6 +77,7 @@ class Models:
 
         `request_id` defaults to a fresh UUID. Raises `SpecError` for a spec that means nothing.
         """
+        check_caller(user_id, experiment, request_id, pin)
         with suppress(AllTargetsFailed):  # a provider may be enabled before the call
             self._state.resolver.resolve(spec, user_id=user_id, experiment=experiment, pin=pin)
         return LanguageModel(self, spec, user_id=user_id, experiment=experiment, request_id=request_id, pin=pin)
@@ -139,6 +140,7 @@ class Models:
         stream: bool,
     ) -> tuple[Run, Plan]:
         state = self._state
+        check_caller(user_id, experiment, request_id, pin)
         request = load_request(spec or "", ask, stream=stream)
         plan = state.resolver.resolve(spec, user_id=user_id, experiment=experiment, pin=pin)
         request_id = request_id or fresh_id()

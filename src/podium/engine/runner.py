@@ -156,7 +156,7 @@ class Run:
             if not self._ended:
                 self._end(error)
             raise
-        self._deadline = self._loop.time() + self._time_s
+        self._deadline = self._begun_at + self._time_s
         if self._ended:  # left while it waited
             self._release()
             self._account.forgo()
