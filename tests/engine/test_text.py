@@ -98,7 +98,8 @@ def test_settings_go_where_they_belong() -> None:
         ({"prompt": None}, "prompt", "one of `prompt` and `messages`"),
         ({"messages": [{"role": "user", "content": "x"}]}, "prompt", "not both"),
         ({"temprature": 1}, "temprature", "Did you mean `temperature`"),
-        ({"temperature": "hot"}, "temperature", "expected `float"),
+        ({"temperature": "hot"}, "temperature", "`temperature` is a string. Give a number."),
+        ({"temperature": float("nan")}, "temperature", "finite"),
         ({"prompt": 3}, "prompt", "prompt"),
         ({"prompt": None, "messages": "hello"}, "messages", "list of messages"),
         ({"prompt": None, "messages": []}, "messages", "empty"),
@@ -107,16 +108,51 @@ def test_settings_go_where_they_belong() -> None:
         ({"prompt": None, "messages": [{"role": 3, "parts": []}]}, "messages[0]", "role"),
         ({"prompt": None, "messages": [{"role": "user", "content": object()}]}, "messages[0]", "JSON"),
         ({"tools": [3]}, "tools[0]", "Tool"),
-        ({"tools": [{"name": 3}]}, None, "name"),
-        ({"tool_choice": "nothing"}, "tool_choice", "not among the tools"),
-        ({"tool_choice": 3}, "tool_choice", "auto"),
+        ({"tools": [{"name": 3}]}, "tools[0].name", "`tools[0].name` is an int"),
+        ({"tools": [{"description": "x"}]}, "tools[0].name", "is missing"),
+        ({"tools": {"name": "w"}}, "tools", "a list of tools"),
+        ({"tools": [Tool(name="a"), Tool(name=3)]}, "tools[1].name", "`tools[1].name` is an int"),  # type: ignore[arg-type]
+        ({"tools": [Tool(name="a"), {"type": "function", "function": {}}]}, "tools[1]", "`tools[1].function.name`"),
+        ({"parallel_tool_calls": "yes"}, "parallel_tool_calls", "True or False"),
+        ({"prompt": []}, "prompt", "empty"),
+        ({"prompt": ["a", {"type": "img"}]}, "prompt[1].type", "'img'"),
+        ({"prompt": [Text(text=5)]}, "prompt[0].text", "`prompt[0].text` is an int. Give text."),  # type: ignore[arg-type]
+        ({"prompt": [Media(kind="image")]}, "prompt[0]", "has nothing in it"),
+        ({"prompt": [Media(kind="image", data="YQ==", url="https://e.com")]}, "prompt[0]", "both `data` and `url`"),
+        ({"prompt": [Media(kind="image", data=b"a")]}, "prompt[0].data", "is of the type bytes"),  # type: ignore[arg-type]
+        ({"prompt": None, "messages": [{"role": "user"}]}, "messages[0].content", "is missing"),
+        ({"prompt": None, "messages": [{"role": "user", "parts": "x"}]}, "messages[0].parts", "is a string. Give a list"),
+        (
+            {"prompt": None, "messages": [{"role": "user", "parts": [{"type": "txt"}]}]},
+            "messages[0].parts[0].type",
+            "Parts are",
+        ),
+        ({"prompt": None, "messages": [{"role": "user", "text": "x", "parts": []}]}, "messages[0].text", "has no field `text`"),
+        (
+            {"prompt": None, "messages": [{"role": "user", "content": "x"}, {"role": "king", "content": "x"}]},
+            "messages[1].role",
+            "`messages[1].role` is 'king'",
+        ),
+        ({"output": "jsn"}, "output", "'jsn'"),
+        ({"thinking": -5}, "thinking", "counts tokens from 0"),
+        ({"strict": "no"}, "strict", "True or False"),
+        ({"extra": "verbosity"}, "extra", "a dict of dialects"),
+        ({"extra": {"verbosity": "low"}}, "extra", "no dialect"),
+        ({"extra": {"openai": {"verbosity": "low"}}}, "extra", "openai_chat"),
+        ({"stream": True}, "stream", "call `stream_text`"),
+        ({"model": "tier:fast"}, "model", "the first argument"),
+        ({"userId": "jane"}, "userId", "Did you mean `user_id`?"),
+        ({"maxTokens": 5}, "maxTokens", "Did you mean `max_tokens`?"),
+        ({"tools": [Tool(name="w")], "tool_choice": "nothing"}, "tool_choice", "not among the tools"),
+        ({"tools": [Tool(name="w")], "tool_choice": 3}, "tool_choice", "auto"),
+        ({"tool_choice": "required"}, "tool_choice", "without `tools`"),
         ({"output": 3}, "output", "JSON Schema"),
         ({"thinking": 3.5}, "thinking", "effort"),
         ({"system": 3}, "system", "string"),
         ({"metadata": "x"}, "metadata", "a dict"),
         ({"metadata": {"team": 3}}, "metadata.team", "a string"),
         ({"metadata": {"tags": "nightly"}}, "metadata.tags", "list of strings"),
-        ({"stop": [3]}, "stop", "expected `str`"),
+        ({"stop": [3]}, "stop[0]", "`stop[0]` is an int. Give text."),
     ],
 )
 def test_a_slip_names_its_place_and_the_remedy(ask: dict[str, Any], param: str | None, words: str) -> None:
@@ -125,6 +161,13 @@ def test_a_slip_names_its_place_and_the_remedy(ask: dict[str, Any], param: str |
     assert words in str(caught.value)
     if param is not None:
         assert (caught.value.param or "").startswith(param)
+
+
+def test_a_list_of_parts_and_openais_choice_of_a_tool_are_taken() -> None:
+    message: Any = Message(role="user", parts=[Text(text="Hi")])  # type: ignore[arg-type]
+    assert load_request("x", {"messages": [message]}, stream=False).messages[0].parts == (Text(text="Hi"),)
+    choice = {"type": "function", "function": {"name": "w"}}
+    assert asked(tools=[Tool(name="w")], tool_choice=choice).tool_choice == ToolChoice(mode="tool", name="w")
 
 
 def test_a_role_that_is_none_is_refused_even_by_the_type_itself() -> None:

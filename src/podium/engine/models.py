@@ -39,6 +39,7 @@ from podium.ledger import UsageRow
 from podium.observe.observers import Observer
 from podium.observe.report import Report
 from podium.routing.snapshot import Plan, Snapshot, User
+from podium.routing.unknown import unknown_provider
 from podium.types import Reasons, Result
 
 DEFAULT_TIMEOUT_S = 600.0
@@ -247,10 +248,7 @@ class Models:
         self._books.swap(snapshot)
 
     def _unknown_provider(self, provider_id: str) -> SpecError:
-        names = tuple(self.snapshot.providers)
-        return SpecError(
-            f"There is no provider {provider_id!r}.", candidates=names, hint=f"Providers: {', '.join(names) or 'none'}."
-        )
+        return unknown_provider(self.snapshot, provider_id)
 
     # --- its end --------------------------------------------------------------------------------------------------------
 

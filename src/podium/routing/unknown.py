@@ -37,6 +37,18 @@ def unknown_tier(snapshot: Snapshot, name: str) -> SpecError:
     )
 
 
+def unknown_provider(snapshot: Snapshot, name: str) -> SpecError:
+    """Make the error for a provider that is not in the config."""
+    names = nearest_first(str(name), snapshot.providers)
+    define = "A provider is declared under `providers:` in the config."
+    return SpecError(
+        f"There is no provider {quote(str(name))}.",
+        hint=_advice(nearest(str(name), names), names, "providers", define),
+        candidates=names,
+        param="provider_id",
+    )
+
+
 def unknown_user(snapshot: Snapshot, user_id: str) -> SpecError:
     """Make the error for a user without a config, whose experiment was asked for."""
     users = nearest_first(user_id, snapshot.users)
