@@ -216,3 +216,38 @@ def test_a_nameless_segment_of_a_dead_maker_is_swept_away_after_a_while(folder: 
     assert left.exists()
     segments.sweep(folder / "journal", made_at + 3600)
     assert not left.exists()
+
+
+def test_records_that_are_handed_over_together_are_written_in_their_order_and_counted_each(folder: Path) -> None:
+    journal = Journal(folder / "journal")
+    first, settlement, end = request()
+    journal.append(first)
+    assert journal.append_all([settlement, end])
+    assert journal.appended == 3
+    assert read_all(folder) == [first, settlement, end]
+    journal.close()
+
+
+def test_a_write_of_several_records_that_is_torn_at_any_byte_keeps_those_that_are_whole(folder: Path) -> None:
+    journal = Journal(folder / "journal")
+    _, settlement, end = request()
+    journal.append_all([settlement, end])
+    journal.close()
+    data = files(folder)[0].read_bytes()
+    middle = len(data) - len(frames.dump_frame(end))
+    for cut in range(frames.HEADER_SIZE, len(data)):
+        reading = frames.read(data[:cut], frames.HEADER_SIZE, final=True)
+        assert reading.records == ([settlement] if cut >= middle else [])
+        assert reading.torn == (cut not in (frames.HEADER_SIZE, middle))
+
+
+def test_records_that_the_disk_does_not_take_together_wait_and_none_of_them_is_written_twice(folder: Path) -> None:
+    journal = Journal(folder / "journal", on_full="refuse")
+    gone(folder)
+    _, settlement, end = request()
+    assert not journal.append_all([settlement, end]), "what was sent is never refused"
+    assert (journal.waiting, journal.deferred, journal.refused) == (2, 2, 0)
+    back(folder)
+    assert journal.append_all([settled(started(1)), ended(started(1))])
+    journal.close()
+    assert read_all(folder) == [settlement, end, settled(started(1)), ended(started(1))]

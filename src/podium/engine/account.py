@@ -5,6 +5,8 @@ the account makes the facts once, and gives them to the ledger and to the observ
 
 Rules.
 - `launched` writes to the journal before a byte leaves. `settled` is called once an attempt, `ended` once a request.
+- What ends with its request goes to the journal together with the request's end, in one write; a crash in front of it leaves
+  an attempt that is `unknown`, at its reserved cost.
 - What an attempt cost is worked out here, once. What the provider itself says that it cost (unless that
   is 0) comes before any price list.
 - An attempt that was cancelled, or broke after it may have been charged, has no usage from its provider: it is estimated
@@ -49,6 +51,7 @@ class Account:
     __slots__ = (
         "_asked",
         "_books",
+        "_closing",
         "_endpoints",
         "_facts",
         "_measured",
@@ -69,6 +72,8 @@ class Account:
         self._started: dict[int, Started] = {}
         self._endpoints: dict[int, Endpoint] = {}
         self._asked: list[Target] = []
+        self._closing: list[Settled] = []
+        """Attempts that end with the request, and are put on record with it."""
         self._snapshot = snapshot
         self._measured: Measured | None = None
         self._spending: Spending | None = None
@@ -189,8 +194,8 @@ class Account:
             if ledger.keeps_payloads:
                 ledger.payload(started, "request", msgspec.json.encode(self._request))
 
-    def settled(self, call: Call, begun_at: float) -> None:
-        """Put on record how an attempt ended, and work out what it cost."""
+    def settled(self, call: Call, begun_at: float, *, closing: bool = False) -> None:
+        """Put on record how an attempt ended, and work out what it cost; `closing`: `ended` follows, and writes it."""
         started, endpoint = self._started[call.number], self._endpoints[call.number]
         self._charge(call, endpoint, started.started_at)
         attempt = call.record(begun_at)
@@ -199,7 +204,11 @@ class Account:
         price = self._books.price(endpoint)
         ledger = self._books.ledger
         if ledger is not None:
-            ledger.settled(self._entry(call, attempt, started, price))
+            entry = self._entry(call, attempt, started, price)
+            if closing:
+                self._closing.append(entry)
+            else:
+                ledger.settled(entry)
             if ledger.keeps_payloads and call.response is not None:
                 ledger.payload(started, "response", msgspec.json.encode(call.response))
         self._watch.observe(self._observation(call, attempt, started, endpoint, price))
@@ -272,7 +281,9 @@ class Account:
         response = None if winner is None else winner.response
         ledger = self._books.ledger
         if ledger is not None:
-            ledger.ended(
+            closing, self._closing = self._closing, []
+            ledger.close_request(
+                closing,
                 Ended(
                     request_id=facts.request_id,
                     requested_at=facts.started_at,
@@ -291,7 +302,7 @@ class Account:
                     attempts=len(calls),
                     provider=None if counted is None else counted.target.provider,
                     model=None if counted is None else counted.target.model,
-                )
+                ),
             )
         self._watch.observe(
             RequestRecord(

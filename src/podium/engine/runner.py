@@ -275,7 +275,7 @@ class Run:
         self._release()
         for call in self._calls.values():
             call.outcome = call.outcome or "cancelled"
-            self._settle(call)
+            self._settle(call, closing=True)
         self._account.ended("cancelled", self._loop.time() - self._begun_at, list(self._calls.values()), None)
 
     @property
@@ -358,10 +358,10 @@ class Run:
             call.refuse(error)
             self.on_error(call, error, sent=False)
 
-    def _settle(self, call: Call) -> None:
+    def _settle(self, call: Call, *, closing: bool = False) -> None:
         if not call.settled:
             call.settled = True
-            self._account.settled(call, self._begun_at)
+            self._account.settled(call, self._begun_at, closing=closing)
 
     def _patience_for(self, endpoint: Endpoint) -> Patience:
         """The patience for the next attempt: a fallback keeps time for the targets that come after it."""
@@ -417,7 +417,7 @@ class Run:
                 call.cancel("cancelled")
             if call is not self._winner and call.outcome is None:
                 call.outcome = "answered"
-            self._settle(call)
+            self._settle(call, closing=True)
         outcome = "ok" if error is None else code_of(error)
         self._account.ended(
             outcome, self._ended_at - self._begun_at, list(self._calls.values()), self._winner, self._first_content_s()

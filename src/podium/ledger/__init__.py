@@ -11,6 +11,7 @@ What an engine has to do:
     ledger.started(started)                 # before the first byte goes upstream; may raise StoreError: send nothing then
     ledger.settled(Settled(started=started, outcome=..., usage=..., cost_pico=pico_usd(cost)))   # once, whatever happened
     ledger.ended(Ended(request_id=..., requested_at=..., outcome="ok", ...))                     # once a request
+    ledger.close_request([settled], ended)                       # or both at once, for what ends with its request: one write
     ledger.payload(started, "request", body)                                                     # if ledger.keeps_payloads
     await asyncio.to_thread(ledger.close)   # at the end
 

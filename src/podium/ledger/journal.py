@@ -1,4 +1,4 @@
-"""The journal of one process: records handed to the kernel, one write each.
+"""The journal of one process: records handed to the kernel, one write each, or one for all that are known at the same moment.
 
 Theory. What a `write` has returned from survives the death of the process; what an `fsync` has returned from survives the
 loss of power. A request waits for the first (a few microseconds) and never for the second, which a thread of its own does
@@ -11,6 +11,8 @@ belongs to attempts that were already sent waits in memory all the same.
 
 Rules.
 - A write that the disk took only in part is undone, so that no torn frame stays in front of a good one.
+- A write of several records may be torn at any byte all the same, when the machine or the process ends in it: each frame
+  counts for itself, so the first ones are read and the rest is what was never recorded.
 - A forked child lets its parent's segment go and begins one of its own at its first record.
 - The journal as a whole may be at most `most_bytes`, all processes together, looked at every tenth of a second.
 """
@@ -21,13 +23,13 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
 from podium.errors import StoreError
 from podium.ledger.frames import HEADER_SIZE, dump_frame
-from podium.ledger.records import Record, Started
+from podium.ledger.records import Ended, Payload, Record, Settled, Started
 from podium.ledger.segments import Segment, create_segment, folder_size, new_writer
 
 Fsync = Literal["group", "never"]
@@ -100,19 +102,32 @@ class Journal:
         """
         frame = dump_frame(record)
         with self._lock:
-            if not self._waiting and not self._full and self._write(frame):
-                self.appended += 1
+            if self._hand_over(frame, 1):
                 return True
-            if self._waiting:
-                self._write_waiting()
-                if not self._waiting and self._write(frame):
-                    self.appended += 1
-                    return True
             if self._on_full == "refuse" and isinstance(record, Started):
                 self.refused += 1
                 raise self._refusal(record)
             self._defer(frame)
             return False
+
+    def append_all(self, records: Sequence[Settled | Ended | Payload]) -> bool:
+        """Hand records of attempts that were sent to the kernel, in one write; False where they have to wait, or are lost."""
+        frames = [dump_frame(record) for record in records]
+        with self._lock:
+            if self._hand_over(b"".join(frames), len(frames)):
+                return True
+            for frame in frames:
+                self._defer(frame)
+            return False
+
+    def _hand_over(self, frames: bytes, count: int) -> bool:
+        """Write whole frames behind all that waits; False, with nothing of them written, where that cannot be."""
+        if self._waiting:
+            self._write_waiting()
+        if self._waiting or self._full or not self._write(frames):
+            return False
+        self.appended += count
+        return True
 
     def _write(self, frame: bytes) -> bool:
         try:

@@ -4,8 +4,7 @@ Theory. The request's side is three calls that hand a record to the kernel and r
 that begin with the first record. What the store is, and whether it answers, the request never learns.
 
 Rules.
-- `started` may raise `StoreError` (only under `on_full: refuse`, before anything is sent); `settled`, `ended` and `payload`
-  never do.
+- `started` may raise `StoreError` (only under `on_full: refuse`, before anything is sent); what comes after it never does.
 - A forked child has its own journal and stands for election itself, from its first record on.
 """
 
@@ -14,7 +13,7 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -164,6 +163,12 @@ class Ledger:
         if not self._running:
             self.start()
         self._journal.append(record)
+
+    def close_request(self, settled: Sequence[Settled], ended: Ended) -> None:
+        """Record how a request ended, and its attempts that ended with it, in one write."""
+        if not self._running:
+            self.start()
+        self._journal.append_all((*settled, ended))
 
     @property
     def keeps_payloads(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections import deque
+from collections.abc import Sequence
 
 from podium.errors import StoreError
 from podium.ledger.journal import in_child
@@ -40,6 +41,10 @@ class MemoryJournal:
         self.appended += 1
         self.queue.append(record)
         return True
+
+    def append_all(self, records: Sequence[Record]) -> bool:
+        """Take records; False where one is lost."""
+        return not [record for record in records if not self.append(record)]
 
     def position(self) -> None:
         """There is no segment."""
