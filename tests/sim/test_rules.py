@@ -13,6 +13,7 @@ from podium.sim import answers, rules_anthropic, rules_openai
 from podium.sim.complaints import Complaint
 
 USER = {"role": "user", "content": "Hello"}
+INLINE = {"role": "system", "content": "Be brief."}
 CHAT: dict[str, Any] = {"model": "gpt-4o", "messages": [USER]}
 MESSAGE: dict[str, Any] = {"model": "claude-haiku-4-5", "max_tokens": 100, "messages": [USER]}
 
@@ -156,6 +157,9 @@ ANTHROPIC_REFUSES: list[tuple[dict[str, Any], str]] = [
     ({"messages": []}, "messages: at least one message is required"),
     ({"messages": [{"role": "tool", "content": "Hi"}]}, "messages.0.role: Input should be 'user' or 'assistant'"),
     ({"messages": [{"role": "system", "content": "Hi"}, USER]}, 'messages: Unexpected role "system".'),
+    ({"messages": [USER, INLINE]}, "messages.1: role 'system' is not supported on this model"),
+    ({"model": "claude-opus-4-8", "messages": [USER, INLINE, USER]}, "messages.1: role 'system' must follow a user message"),
+    ({"model": "claude-opus-4-8", "messages": [USER, assistant("Hi"), INLINE]}, "messages.2: role 'system' must follow a user"),
     ({"messages": [assistant("Hi"), USER]}, 'messages: first message must use the "user" role'),
     ({"messages": [{"role": "user", "content": ""}]}, "messages.0: all messages must have non-empty content except for the optional final assistant message"),
     ({"messages": [user({"type": "text", "text": ""})]}, "messages: text content blocks must be non-empty"),
@@ -207,6 +211,8 @@ def test_anthropic_refuses(change: dict[str, Any], words: str) -> None:
     [
         {},
         {"temperature": 1},
+        {"model": "claude-opus-4-8", "messages": [USER, INLINE]},
+        {"model": "claude-opus-4-8", "messages": [USER, INLINE, assistant("Sure:")]},
         {"messages": [USER, assistant("Sure:")]},
         {"messages": [USER, USER, assistant("Yes."), USER]},
         {"messages": [USER, assistant(use("a"), use("b")), user(answer("b"), answer("a"), {"type": "text", "text": "Well?"})]},

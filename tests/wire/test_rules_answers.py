@@ -206,11 +206,14 @@ def test_30_what_a_dialect_says_of_a_call_survives_the_others_client() -> None:
     ).messages[1] == assistant([use("c")])
 
 
-def test_30_a_signed_call_streams_to_an_anthropic_client_behind_its_signature() -> None:
-    signed = {"index": 0, **chat_call("c"), "extra_content": {"google": {"thought_signature": "G"}}}
-    events = written("anthropic", read("openai_chat", chat_stream(ROLE, {"tool_calls": [signed]}, ended("tool_calls"))))
+@pytest.mark.parametrize("late", [False, True])
+def test_30_a_signed_call_streams_to_an_anthropic_client_with_its_signature_beside_it(late: bool) -> None:
+    call, signed = {"index": 0, **chat_call("c")}, {"extra_content": {"google": {"thought_signature": "G"}}}
+    fragments = [call, {"index": 0, **signed}] if late else [{**call, **signed}]
+    chunks = [{"tool_calls": [fragment]} for fragment in fragments]
+    events = written("anthropic", read("openai_chat", chat_stream(ROLE, *chunks, ended("tool_calls"))))
     shells = [event["content_block"] for event in events if event["type"] == "content_block_start"]
-    assert [(event["index"]) for event in events if event["type"] == "content_block_stop"] == [0, 1]
+    assert [event["index"] for event in events if event["type"] == "content_block_stop"] == [0, 1]
     home = to_chat(HI, assistant(shells), user([{"type": "tool_result", "tool_use_id": "c"}]))
     assert home.messages[1]["tool_calls"][0]["extra_content"] == signed["extra_content"]
 

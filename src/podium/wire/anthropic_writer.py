@@ -53,6 +53,7 @@ class Writer:
         self._next = 0
         self._part: Part | None = None
         self._extra: Extra = {}
+        self._carried = False
         self._ended = False
 
     def send(self, event: Event) -> bytes:
@@ -90,11 +91,8 @@ class Writer:
             raise UnrepresentableError("Anthropic's streams hold one choice.", param="n", hint="Ask for one answer (n=1).")
         part = self._part = event.part
         self._extra = part.extra
-        written = b""
-        if isinstance(part, ToolCall) and part.extra and (carrier := carry(part)):
-            written = _event("content_block_start", {"index": self._next, "content_block": carrier})
-            written += _event("content_block_stop", {"index": self._next})
-            self._next += 1
+        written = self._carry(part)
+        self._carried = bool(written)
         index = self._next
         self._next += 1
         kept = part.extra.get(NAME)
@@ -119,6 +117,16 @@ class Writer:
         if isinstance(part, Text) and kept and type(citations := kept.get("citations")) is list:
             written += self._citations(citations)
         return written
+
+    def _carry(self, part: Part) -> bytes:
+        """Return the block that brings back what other dialects say of a call, if they say anything."""
+        if not isinstance(part, ToolCall) or not part.extra or (carrier := carry(part)) is None:
+            return b""
+        index = self._next
+        self._next += 1
+        return _event("content_block_start", {"index": index, "content_block": carrier}) + _event(
+            "content_block_stop", {"index": index}
+        )
 
     def _text(self, text: str) -> bytes:
         part = self._part
@@ -162,7 +170,10 @@ class Writer:
         for delta in kept.get("$deltas", ()):
             if "type" in delta:
                 written += self._raw_delta(delta)
-        return written + _event("content_block_stop", {"index": self._next - 1})
+        written += _event("content_block_stop", {"index": self._next - 1})
+        if isinstance(part, ToolCall) and not self._carried:  # what came late follows the call
+            written += self._carry(part.replace(extra=self._extra))
+        return written
 
     def _finish(self, event: Finished) -> bytes:
         self._ended = True
