@@ -398,10 +398,17 @@ def test_a_providers_bare_name_is_asked_for_its_model() -> None:
 
 
 def test_a_name_that_is_near_to_nothing_tells_how_to_write_it() -> None:
-    with pytest.raises(SpecError, match=r"Write `provider/zzzz` if it is a model's name \(the providers are `openai`,"):
+    with pytest.raises(SpecError, match=r"Write `provider/zzzz` if it is a model's name. The providers are `openai`,"):
         resolve(SNAPSHOT, "zzzz")
-    with pytest.raises(SpecError, match="there are no providers yet"):
+    with pytest.raises(SpecError, match="There are no providers yet"):
         resolve(Snapshot(), "zzzz")
+
+
+def test_a_provider_that_podium_knows_and_the_config_does_not_is_told_how_to_be_added() -> None:
+    with pytest.raises(SpecError, match=r"Add `mistral: {}` under `providers:` and set `MISTRAL_API_KEY`\."):
+        resolve(Snapshot(), "mistral/mistral-large-latest")
+    with pytest.raises(SpecError, match=r"Add `vllm: {}` under `providers:`\.$"):
+        resolve(Snapshot(), "vllm/zzzz")
 
 
 def test_an_experiment_of_nobody_is_an_error() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from podium.catalog.providers import kinds
 from podium.errors import SpecError
 from podium.routing.snapshot import Snapshot, User
 from podium.routing.spec import TargetSpec, UserSpec, quote
@@ -22,7 +23,11 @@ def listed(names: Iterable[str], *, word: str = "or") -> str:
 def _advice(near: tuple[str, ...], candidates: tuple[str, ...], word: str, define: str) -> str:
     if near:
         return f"Did you mean {listed(near)}? {define}"
-    return f"The {word} are {listed(candidates[:5], word='and')}. {define}" if candidates else f"There are no {word}. {define}"
+    return f"{_known(candidates[:5], word)}. {define}" if candidates else f"There are no {word}. {define}"
+
+
+def _known(names: tuple[str, ...], word: str) -> str:
+    return f"The {word} are {listed(names, word='and')}" if len(names) > 1 else f"The only {word[:-1]} is {listed(names)}"
 
 
 def unknown_tier(snapshot: Snapshot, name: str) -> SpecError:
@@ -128,6 +133,8 @@ def unknown_name(
     near = nearest(text, [*snapshot.aliases, *tiers, *models, *(f"user:{name}" for name in snapshot.users)])
     if user_id is not None and text in snapshot.users[user_id].experiments:
         near = (f"user:{user_id}:{text}", *near)
+    if spec is not None and spec.provider in kinds():
+        return _undeclared(spec, near)
     if spec is not None:
         near = (*(f"{name}/{spec.model}" for name in nearest(spec.provider, snapshot.providers)), *near)
         happened = f"There is no provider {quote(spec.provider)}, and no provider is known to serve a model {quote(text)}."
@@ -140,5 +147,18 @@ def unknown_name(
         write = f"Write {quote(f'provider/{text}')} if it is a model's name"
     meant = f"Did you mean {listed(near)}? " if near else ""
     providers = nearest_first(spec.provider if spec else text, snapshot.providers)
-    known = f"the providers are {listed(providers, word='and')}" if providers else "there are no providers yet"
-    return SpecError(happened, hint=f"{meant}{write} ({known}).", candidates=near, param="model")
+    known = _known(providers, "providers") if providers else "There are no providers yet"
+    return SpecError(happened, hint=f"{meant}{write}. {known}.", candidates=near, param="model")
+
+
+def _undeclared(spec: TargetSpec, near: tuple[str, ...]) -> SpecError:
+    """A provider that Podium knows and the config does not."""
+    row = kinds()[spec.provider]
+    key = f" and set {listed(row.key_variables)}" if row.key_required else ""
+    meant = f" Or did you mean {listed(near)}?" if near else ""
+    return SpecError(
+        f"{quote(str(spec))} was asked for, but provider {quote(spec.provider)} is not in the config.",
+        hint=f"Add {quote(f'{spec.provider}: {{}}')} under `providers:`{key}.{meant}",
+        candidates=near,
+        param="model",
+    )
