@@ -232,7 +232,11 @@ class Call:
             )
         body = await reply.read()
         if reply.status < 300:
-            raise ProtocolBroken(f"{self.target} answered with HTTP {reply.status}.", status=reply.status)
+            raise ProtocolBroken(
+                f"{self.target} answered with HTTP {reply.status} and not with 200.",
+                status=reply.status,
+                hint="Check that the provider's base_url is the address of its API.",
+            )
         headers = {name.lower(): value for name, value in reply.headers.items()}
         headers.setdefault("date", formatdate(usegmt=True))  # a Retry-After that is a date counts from it
         raise endpoint.codec.load_error(reply.status, headers, body)
