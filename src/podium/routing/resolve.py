@@ -176,11 +176,11 @@ class Resolver:
             return AllTargetsFailed(f"{asked}, but {goal.title} has no models.{way}", hint="Give it models in the config.")
         remedies = list(dict.fromkeys(self._remedy(target.provider, user) for target in goal.targets))
         if goal.tier is None and goal.experiment is None:
-            happened = f"{goal.title} cannot be asked: {skipped[0].why.partition(':')[0]}"
+            happened = f"{goal.title} cannot be asked: {skipped[0].why.partition(': set ')[0]}"
             remedies += [f"write {quote(name)}" for name in self._elsewhere(goal.targets[0].model, user, trail)]
         else:
             # Without the remedy behind the colon: the hint has all of them.
-            each = "; ".join(f"{quote(one.name)} ({one.why.partition(':')[0]})" for one in skipped)
+            each = "; ".join(f"{quote(one.name)} ({one.why.partition(': set ')[0]})" for one in skipped)
             happened = f"no target of {goal.title} can be asked: {each}"
         hint = f"{' or '.join(remedies)}."
         return AllTargetsFailed(f"{asked}, but {happened}.{way}", skipped=skipped, hint=hint[0].upper() + hint[1:])
