@@ -17,6 +17,7 @@ Rules.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 from operator import mul
 from struct import unpack
@@ -166,12 +167,17 @@ def simple_hash(text: str) -> int:
     It works on UTF-16 code units in 32 bits, like JavaScript's `charCodeAt` and `<<`. Its last step is `Math.abs` of a float,
     so the least number of 32 bits becomes 2147483648 and not itself.
     """
-    codes = text.encode("utf-16-be", "surrogatepass")[::-1]
-    units = unpack(f"<{len(codes) // 2}H", codes)  # the last first, to meet the rising powers of 31
-    if len(units) > len(_POWERS):
-        state = sum(unit * pow(31, at, 1 << 32) for at, unit in enumerate(units)) & 0xFFFFFFFF
+    # The last code unit first, to meet the rising powers of 31: faster than a loop over the characters.
+    units: Sequence[int]
+    if text.isascii():
+        units = text.encode("ascii")[::-1]
     else:
+        codes = text.encode("utf-16-be", "surrogatepass")[::-1]
+        units = unpack(f"<{len(codes) // 2}H", codes)
+    if len(units) <= len(_POWERS):
         state = sum(map(mul, units, _POWERS)) & 0xFFFFFFFF
+    else:
+        state = sum(unit * pow(31, at, 1 << 32) for at, unit in enumerate(units)) & 0xFFFFFFFF
     return state if state < 0x80000000 else 0x100000000 - state
 
 
