@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from podium.catalog.pricing import Found
-from podium.coordination.limits import Spending
 from podium.engine.endpoint import Endpoint
 from podium.engine.estimate import Measured, can_tighten, highest_pico, measure
 from podium.engine.estimate import estimate as estimate_of
@@ -38,6 +37,7 @@ from podium.routing.snapshot import Plan, Snapshot
 from podium.types import Attempt, Loss, Request, Target, Text, Usage
 
 if TYPE_CHECKING:
+    from podium.coordination.limits import Spending
     from podium.engine.attempt import Call
     from podium.engine.books import Books
 

@@ -15,12 +15,9 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from podium.catalog.pricing import Found, PriceBook
-from podium.coordination.coordinator import Coordinator
-from podium.coordination.limits import Limits
-from podium.coordination.memory import MemoryLeases
 from podium.engine.endpoint import Endpoint
 from podium.engine.prices import find_target, load_prices
 from podium.errors import StoreError
@@ -29,6 +26,10 @@ from podium.observe.metrics import Metrics
 from podium.observe.observers import Observer, Observers
 from podium.observe.share import Publisher
 from podium.routing.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from podium.coordination.coordinator import Coordinator
+    from podium.coordination.limits import Limits
 
 _LOOK_EVERY_S = 10.0
 """How often a running process looks whether new prices were fetched."""
@@ -126,10 +127,15 @@ class Books:
         if self._limits is None:
             with self._lock:
                 if self._limits is None:
+                    from podium.coordination.limits import Limits
+
                     self._limits = Limits(self._coordinator(), self._snapshot)
         return self._limits
 
     def _coordinator(self) -> Coordinator:
+        from podium.coordination.coordinator import Coordinator
+        from podium.coordination.memory import MemoryLeases
+
         folder, on_lost = self._snapshot.data_dir, self._snapshot.on_lost
         if folder is None:
             return Coordinator(MemoryLeases(), on_lost=on_lost)

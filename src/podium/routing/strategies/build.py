@@ -7,7 +7,6 @@ the plan and the request say goes in; a machine is made for one request and thro
 from __future__ import annotations
 
 from podium.routing.snapshot import Plan
-from podium.routing.strategies.gather import Gather
 from podium.routing.strategies.machine import Machine
 from podium.routing.strategies.staggered import Staggered
 from podium.types import Output
@@ -22,5 +21,7 @@ def build(plan: Plan, output: Output | None = None) -> Machine:
     """
     strategy = plan.strategy
     if strategy.name == "consensus":
+        from podium.routing.strategies.gather import Gather  # judges are heavy, and most requests need none
+
         return Gather(plan.targets, strategy, skipped=plan.reasons.skipped, output=output)
     return Staggered(plan.targets, strategy.name, retries=strategy.retries, fallback_on=strategy.fallback_on)
