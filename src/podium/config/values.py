@@ -36,12 +36,14 @@ _SIZE = re.compile(r"\s*(\d{1,15}(?:\.\d{1,6})?)\s*(B|kB|KB|MB|GB|TB|KiB|MiB|GiB
 _POWERS = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _POWERS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _MOST_BYTES = 2**63 - 1
+_PERCENT = re.compile(r"\s*(\d{1,3}(?:\.\d{1,6})?)\s*%?\s*")
 _MONEY = re.compile(r"\s*\$?\s*(\d{1,12}(?:\.\d{1,12})?)\s*(?:USD)?\s*")
 _RATE = re.compile(r"\s*\$?\s*(\d{1,12}(?:\.\d{1,30})?)\s*(?:USD)?\s*")
 _MOST_USD = Decimal(9_000_000)
 """What an int64 of pico-USD can hold."""
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\t -~\x80-\xff]*")
+_HEADERS_OF_HTTP = frozenset({"connection", "content-encoding", "content-length", "content-type", "transfer-encoding"})
 
 
 def complaint(message: str, hint: str | None = None) -> PydanticCustomError:
@@ -181,6 +183,21 @@ def rate(value: Any) -> Decimal:
     return amount
 
 
+def percent(value: Any) -> float:
+    """Read a share: a number from 0 to 100, or text such as `12.5%`, in steps of 0.01."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
+        raise complaint(f"a percentage cannot be {kind_of(value)}.", "Write a number from 0 to 100.")
+    match = _PERCENT.fullmatch(value) if isinstance(value, str) else None
+    if isinstance(value, str) and not match:
+        raise complaint(f"{show(value)} is no percentage.", "Write a number from 0 to 100, as `25` or `12.5%`.")
+    share = float(match[1] if match else value)
+    if not 0 <= share <= 100:
+        raise complaint(f"{show(value)} is no percentage.", "Write a number from 0 to 100.")
+    if abs(share * 100 - round(share * 100)) > 1e-6:
+        raise complaint(f"{show(value)} is finer than users are counted.", "Write at most 2 decimals.")
+    return share
+
+
 def one_of(*known: str) -> Callable[[Any], str]:
     """Make a reader of one of some words."""
 
@@ -277,8 +294,14 @@ def headers(value: Any) -> dict[str, str]:
     for header, content in value.items():
         if not isinstance(header, str) or not _HEADER_NAME.fullmatch(header):
             raise complaint(f"{show(header)} cannot be a header's name.", "Use letters, digits and dashes.")
-        if not isinstance(content, str) or not _HEADER_VALUE.fullmatch(content):
-            raise complaint(f"the value of the header `{header}` is not text on one line.", "Put it in quotes.")
+        if header.lower() in _HEADERS_OF_HTTP:
+            raise complaint(f"the header `{header}` is written by Podium for each request.", "Leave it out.")
+        if not isinstance(content, str):
+            raise complaint(f"the value of the header `{header}` is not text.", "Put it in quotes.")
+        if not _HEADER_VALUE.fullmatch(content):
+            raise complaint(
+                f"the value of the header `{header}` has characters that cannot be in one.", "Use ASCII text, on one line."
+            )
     return {header: str(content) for header, content in value.items()}
 
 

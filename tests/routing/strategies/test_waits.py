@@ -28,7 +28,7 @@ def test_a_retry_is_as_late_as_its_delay_the_error_and_the_target_want_it() -> N
 def test_the_error_for_targets_that_are_free_too_late_names_the_first_of_them() -> None:
     error = too_late((A, B), View(now=100.0, deadline=110.0, not_before={A: 190.0, B: 130.0}))
     assert isinstance(error, Throttled)
-    assert error.message == ("a/m, b/m asked to be left alone, b/m for another 30.0 s, and the request has 10.0 s left.")
+    assert error.message == ("a/m and b/m asked to be left alone, b/m for another 30.0 s, and the request has 10.0 s left.")
     assert (error.target, error.retry_after_s, error.status, error.retryable) == ("b/m", 30.0, 429, True)
 
 

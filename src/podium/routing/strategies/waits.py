@@ -51,10 +51,10 @@ def too_late(targets: Iterable[Target], view: View) -> Throttled:
     known = {target: free_at(target, view) for target in targets}
     first = min(known, key=known.__getitem__)
     wait = known[first] - view.now
-    names = ", ".join(map(str, known))
+    names = " and ".join(map(str, known))
+    for_s = f"{first} for another {wait:.1f} s" if len(known) > 1 else f"for another {wait:.1f} s"
     return Throttled(
-        f"{names} asked to be left alone, {first} for another {wait:.1f} s, and the request has "
-        f"{max(0.0, view.deadline - view.now):.1f} s left.",
+        f"{names} asked to be left alone, {for_s}, and the request has {max(0.0, view.deadline - view.now):.1f} s left.",
         target=str(first),
         retry_after_s=wait,
         hint=f"Ask again in {wait:.1f} s, give the request a longer `timeout`, or add a target of another provider.",
