@@ -36,13 +36,19 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Base of all of Podium's values."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return this value as plain dicts, lists, strings and numbers, ready for JSON."""
-        plain: dict[str, Any] = msgspec.to_builtins(self)
+        """Return this value as plain dicts, lists, strings and numbers, ready for JSON; a secret in it as its mask."""
+        plain: dict[str, Any] = msgspec.to_builtins(self, enc_hook=_mask)
         return plain
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed."""
         return msgspec.structs.replace(self, **changes)
+
+
+def _mask(value: Any) -> str:
+    if isinstance(value, Secret):
+        return value.mask()
+    raise NotImplementedError(f"a {type(value).__name__} is no plain value")
 
 
 V = TypeVar("V")

@@ -182,7 +182,7 @@ def test_any_text_may_refer_to_the_environment(tmp_path: Path) -> None:
     made = from_yaml(text, tmp_path, env).providers["openai"]
     assert (made.api_key, made.key_variable, made.base_url) == (Secret("k-1"), "MY_KEY", "https://h.example/v1")
     assert (made.timeout_s, made.enabled, made.max_concurrent) == (30.0, True, 7)
-    assert made.headers == {"x-team": "a", "x-raw": "${TEAM} costs $5"}
+    assert {name: value.reveal() for name, value in made.headers.items()} == {"x-team": "a", "x-raw": "${TEAM} costs $5"}
 
 
 def test_a_key_with_nothing_under_it_counts_as_left_out(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def compile_provider(
         unusable=_unusable(section.enabled, api_key, _wanted(row, variable, named=named)),
         timeout_s=section.timeout,
         max_concurrent=section.max_concurrent,
-        headers=section.headers,
+        headers=_headers(section),
         models=_models(section),
         owns=row.owns,
         serves=row.serves,
@@ -88,6 +88,10 @@ def compile_provider(
 
 def _models(section: ProviderSection) -> dict[str, ModelEntry]:
     return {public: ModelEntry(upstream=model.upstream, priced_as=model.priced_as) for public, model in section.models.items()}
+
+
+def _headers(section: ProviderSection) -> dict[str, Secret]:
+    return {name: Secret(value) for name, value in section.headers.items()}
 
 
 def _row(kind: str) -> Kind:
@@ -208,7 +212,7 @@ def change_provider(
     if "max_concurrent" in given:
         changed = changed.replace(max_concurrent=section.max_concurrent)
     if "headers" in given:
-        changed = changed.replace(headers=section.headers)
+        changed = changed.replace(headers=_headers(section))
     if "models" in given:
         changed = changed.replace(models=_models(section))
     return changed

@@ -38,9 +38,9 @@ class Endpoint:
                 self.headers["x-api-key"] = key.reveal()
             else:
                 self.headers["authorization"] = f"Bearer {key.reveal()}"
-        self.headers |= {name.lower(): value for name, value in provider.headers.items()}
+        self.headers |= {name.lower(): value.reveal() for name, value in provider.headers.items()}
 
-        secrets = list(provider.headers.values())
+        secrets = [value.reveal() for value in provider.headers.values()]
         secrets += [each.reveal() for each in (key, provider.api_key) if each is not None]
         self._secrets = tuple(secret for secret in secrets if len(secret) >= _SHORTEST_SECRET)
 

@@ -43,8 +43,8 @@ class Provider(Value, frozen=True, kw_only=True):
     """Why this provider cannot be asked: disabled, or without a key. None: it can."""
     timeout_s: float | None = None
     max_concurrent: int | None = None
-    headers: dict[str, str] = {}
-    """Sent with every request; their values count as secrets."""
+    headers: dict[str, Secret] = {}
+    """Sent with every request; any of them may hold a key."""
     models: dict[str, ModelEntry] = {}
     owns: tuple[str, ...] = ()
     """Globs of the model names that are this kind's own (`gpt-*` is openai's)."""
