@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
+from math import ceil
 from operator import mul
 from struct import unpack
 from typing import Literal
@@ -153,6 +154,13 @@ def decide(
     return _draw(rollout, rollout.percent, unit_id, "", "bucket")
 
 
+def share(rollout: Rollout) -> float:
+    """Return the true share, 0 to 1, of the units that its percentage draws: whole buckets."""
+    if rollout.hash == "legacy_js":
+        return ceil(rollout.percent) / 100
+    return round(rollout.percent * 100) / 10_000
+
+
 def bucket(salt: str, unit: str, hash: Hash = "sha256") -> int:
     """Return a unit's bucket: 0 to 9,999 for `sha256`, 0 to 99 for `legacy_js`, which has no salt."""
     if hash == "legacy_js":
@@ -169,6 +177,7 @@ def simple_hash(text: str) -> int:
     """
     # The last code unit first, to meet the rising powers of 31: faster than a loop over the characters.
     units: Sequence[int]
+    state: int
     if text.isascii():
         units = text.encode("ascii")[::-1]
     else:
