@@ -1,7 +1,7 @@
 """Five hundred streams through a race, all left half way: nothing is left behind.
 
-The sim runs in a process of its own, so that what is counted here is Podium's; and no ledger is kept, whose threads open files
-and fill caches when they like.
+Podium and the sim run in a process each, so that what is counted is Podium's and nothing that other tests left; and no ledger is
+kept, whose threads open files and fill caches when they like.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import psutil
@@ -65,14 +65,6 @@ def outside() -> Iterator[Outside]:
         process.stdout.close()
 
 
-@pytest.fixture
-async def models(outside: Outside) -> AsyncIterator[Models]:
-    providers = {name: {"base_url": f"{outside.url}/{name}/v1", "api_key": "sim"} for name in ("openai", "groq")}
-    race = {"strategy": "race", "models": ["openai/gpt-4o-mini", "groq/llama-3.1-8b"]}
-    async with create_models(providers=providers, tiers={"fast": race}, ledger="none") as made:
-        yield made
-
-
 async def leave(models: Models, number: int) -> None:
     """Read half of an answer and leave: a third each by `async with`, `break` and cancellation."""
     half = TOKENS // 2
@@ -116,22 +108,39 @@ def footprint() -> tuple[int, int, int]:
     return len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks()), psutil.Process().memory_info().rss
 
 
-async def test_500_streams_left_half_way_leave_nothing_behind(outside: Outside, models: Models) -> None:
-    async def all_of_them() -> None:
-        await asyncio.gather(*(leave(models, number) for number in range(STREAMS)))
+async def measure(url: str) -> dict[str, Any]:
+    """Leave all streams half way, twice; say what the second time left behind, here and at the sim."""
+    outside = Outside(url)
+    providers = {name: {"base_url": f"{url}/{name}/v1", "api_key": "sim"} for name in ("openai", "groq")}
+    race = {"strategy": "race", "models": ["openai/gpt-4o-mini", "groq/llama-3.1-8b"]}
+    async with create_models(providers=providers, tiers={"fast": race}, ledger="none") as models:
 
-    await models.generate_text("openai/gpt-4o-mini", pin=True, prompt="Hello")  # what is loaded once is loaded
-    await all_of_them()  # what is kept for good (pools, arenas, caches) is there after the first time
-    before_stats = await outside.idle()
-    before = footprint()
-    await all_of_them()
-    stats = await outside.idle()
-    after = footprint()
-    begun = stats["requests"] - before_stats["requests"]
-    assert begun == 2 * STREAMS
-    assert stats["cancelled"] - before_stats["cancelled"] == 2 * STREAMS
-    assert stats["finished"] == before_stats["finished"]
+        async def all_of_them() -> None:
+            await asyncio.gather(*(leave(models, number) for number in range(STREAMS)))
+
+        await models.generate_text("openai/gpt-4o-mini", pin=True, prompt="Hello")  # what is loaded once is loaded
+        await all_of_them()  # what is kept for good (pools, arenas, caches) is there after the first time
+        before_stats, before = await outside.idle(), footprint()
+        await all_of_them()
+        after_stats, after = await outside.idle(), footprint()
+    return {
+        "before": before,
+        "after": after,
+        "counts": {name: after_stats[name] - before_stats[name] for name in ("requests", "cancelled", "finished")},
+    }
+
+
+def test_500_streams_left_half_way_leave_nothing_behind(outside: Outside) -> None:
+    run = subprocess.run([sys.executable, __file__, outside.url], capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    told = json.loads(run.stdout)
+    before, after = told["before"], told["after"]
+    assert told["counts"] == {"requests": 2 * STREAMS, "cancelled": 2 * STREAMS, "finished": 0}
     assert after[0] <= before[0], "file descriptors"
     assert after[1] == before[1], "tasks"
     assert after[2] - before[2] < 2 * 2**20, "resident memory"
     print(f"\n{STREAMS} streams: descriptors {before[0]} -> {after[0]}, memory {(after[2] - before[2]) / 2**20:+.2f} MiB")
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(measure(sys.argv[1]))))
