@@ -1,7 +1,7 @@
 """Five hundred streams through a race, all left half way: nothing is left behind.
 
-Podium and the sim run in a process each, so that what is counted is Podium's and nothing that other tests left; and no ledger is
-kept, whose threads open files and fill caches when they like.
+Podium and the sim run in a process each, so that what is counted is Podium's and nothing that other tests left; and no ledger
+is kept, whose threads open files and fill caches when they like.
 """
 
 from __future__ import annotations
