@@ -33,9 +33,9 @@ _SWEEP_S = 30.0
 
 _PIECE = 512 * 1024
 """Bytes of a segment that are read at once."""
-_BATCH = 8000
-"""Records a transaction, about."""
-_SLICE = 100
+_BATCH = 16_000
+"""Records of a segment that a transaction takes, about."""
+_SLICE = 200
 """Records that are decoded before other threads may run."""
 
 _LOG = logging.getLogger("podium.ledger")
@@ -44,10 +44,11 @@ _LOG = logging.getLogger("podium.ledger")
 class _File:
     """A segment that is being read."""
 
-    __slots__ = ("descriptor", "known", "position", "segment", "stuck_at", "whole")
+    __slots__ = ("descriptor", "known", "name", "position", "segment", "stuck_at", "whole")
 
     def __init__(self, segment: Segment, descriptor: int, position: int) -> None:
         self.segment = segment
+        self.name = segment.name
         self.descriptor = descriptor
         self.position = position
         self.known = False
@@ -205,8 +206,7 @@ class Drainer:
                 reading = frames.read(data, start, final=at + len(data) >= file.position, most=_SLICE)
                 if not reading.consumed:
                     break
-                for record in reading.records:
-                    writer.pending.take(record, file.segment.name)
+                writer.pending.follow(reading.records, file.name)
                 start += reading.consumed
                 time.sleep(0)
             at += start or len(data)
@@ -289,9 +289,8 @@ class Drainer:
             reading = frames.read(data, start, final=final, most=_SLICE)
             if not reading.consumed:
                 break
-            for record in reading.records:
-                batch.add(record)
-                writer.pending.take(record, file.segment.name)
+            writer.pending.follow(reading.records, file.name)
+            batch.add_all(reading.records)
             batch.count("corrupt", reading.corrupt)
             batch.count("torn", reading.torn)
             start += reading.consumed
@@ -313,12 +312,12 @@ class Drainer:
         file.known = True
         if file.position < frames.HEADER_SIZE:
             file.position = min(frames.HEADER_SIZE, size)
-            batch.positions[file.segment.name] = file.position
+            batch.positions[file.name] = file.position
         return True
 
     def _advance(self, file: _File, more: int, batch: Batch) -> None:
         file.position += more
-        batch.positions[file.segment.name] = file.position
+        batch.positions[file.name] = file.position
 
     def _skip(self, file: _File, data: bytes, size: int, batch: Batch) -> bool:
         """Deal with a frame that is not whole yet, in a segment that is written to. Returns whether reading may go on."""
@@ -338,7 +337,7 @@ class Drainer:
         gone: list[tuple[_Writer, _File]] = []
         for writer in (self._writers or {}).values():
             held = writer.pending.segments()
-            gone += [(writer, file) for file in writer.files.values() if file.whole and file.segment.name not in held]
+            gone += [(writer, file) for file in writer.files.values() if file.whole and file.name not in held]
         return gone
 
     def _delete(self, gone: list[tuple[_Writer, _File]]) -> None:

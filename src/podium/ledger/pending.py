@@ -12,6 +12,8 @@ Rules.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from podium.ledger.records import Ended, Record, Settled, Started
 
 Key = tuple[str, float]
@@ -39,33 +41,36 @@ class Pending:
     def __init__(self) -> None:
         self._open: dict[Key, _Open] = {}
 
-    def take(self, record: Record, segment: str) -> None:
-        """Follow a record that was read from a segment."""
-        if isinstance(record, Started):
-            key = (record.request_id, record.requested_at)
-            request = self._open.get(key)
-            if request is None:
-                request = self._open[key] = _Open(record, segment)
-            request.attempts[record.attempt] = record
-            request.highest = max(request.highest, record.attempt)
-        elif isinstance(record, Settled):
-            key = (record.started.request_id, record.started.requested_at)
-            request = self._open.get(key)
-            if request is None:
-                return
-            request.attempts.pop(record.started.attempt, None)
-            if record.outcome == "won":
-                request.won = record
-            if request.ended and not request.attempts:
-                del self._open[key]
-        elif isinstance(record, Ended):
-            key = (record.request_id, record.requested_at)
-            request = self._open.get(key)
-            if request is None:
-                return
-            request.ended = True
-            if not request.attempts:
-                del self._open[key]
+    def follow(self, records: Iterable[Record], segment: str) -> None:
+        """Follow records that were read from a segment."""
+        opened = self._open
+        for record in records:
+            if isinstance(record, Started):
+                key = (record.request_id, record.requested_at)
+                request = opened.get(key)
+                if request is None:
+                    request = opened[key] = _Open(record, segment)
+                request.attempts[record.attempt] = record
+                if record.attempt > request.highest:
+                    request.highest = record.attempt
+            elif isinstance(record, Settled):
+                key = (record.started.request_id, record.started.requested_at)
+                request = opened.get(key)
+                if request is None:
+                    continue
+                request.attempts.pop(record.started.attempt, None)
+                if record.outcome == "won":
+                    request.won = record
+                if request.ended and not request.attempts:
+                    del opened[key]
+            elif isinstance(record, Ended):
+                key = (record.request_id, record.requested_at)
+                request = opened.get(key)
+                if request is None:
+                    continue
+                request.ended = True
+                if not request.attempts:
+                    del opened[key]
 
     def __len__(self) -> int:
         return len(self._open)

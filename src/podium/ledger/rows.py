@@ -6,6 +6,7 @@ tokens beyond 2**40 is 2**40, a negative one 0, an amount beyond int64 is unknow
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -30,6 +31,7 @@ def microseconds(seconds: float) -> int:
     return 0 if seconds != seconds else round(min(max(seconds, -1e9), 9e9) * 1e6)
 
 
+@lru_cache(maxsize=1024)
 def tags_text(tags: tuple[str, ...]) -> str:
     """Return tags as a JSON array, each once."""
     if not tags:
@@ -48,9 +50,9 @@ def attempt_row(settled: Settled) -> tuple[Any, ...]:
         s.user_id or "", s.team or "", s.conversation or "", tags_text(s.tags), s.streamed,
         settled.outcome, settled.error_code or "", microseconds(settled.duration_s),
         None if settled.first_content_s is None else microseconds(settled.first_content_s),
-        usage is not None, *(_NO_TOKENS if usage is None else _tokens(usage)),
-        "" if usage is None else _usage_more(usage), settled.estimated, _amount(settled.cost_pico),
-        _amount(s.reserved_pico), settled.price_version or "", settled.price_source or "", settled.finish_reason or "",
+        usage is not None, *tokens_of(usage),
+        "" if usage is None else _usage_more(usage), settled.estimated, amount_of(settled.cost_pico),
+        amount_of(s.reserved_pico), settled.price_version or "", settled.price_source or "", settled.finish_reason or "",
         settled.upstream_id or "", settled.losses,
     )  # fmt: skip
 
@@ -65,7 +67,10 @@ def entry_row(entry: Ended) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _tokens(usage: Usage) -> tuple[int, ...]:
+def tokens_of(usage: Usage | None) -> tuple[int, ...]:
+    """Return the counts of a usage in the order of their columns, within their bounds."""
+    if usage is None:
+        return _NO_TOKENS
     counts = (
         usage.input, usage.output, usage.cache_read, usage.cache_write,
         usage.cache_write_1h, usage.reasoning, usage.input_audio, usage.output_audio,
@@ -81,7 +86,8 @@ def _usage_more(usage: Usage) -> str:
     return _dump_json({"reported_cost_usd": usage.reported_cost_usd, "extra": usage.extra}).decode()
 
 
-def _amount(pico: int | None) -> int | None:
+def amount_of(pico: int | None) -> int | None:
+    """Return an amount of money; None where no store can hold it."""
     return None if pico is None or abs(pico) > MOST_PICO else pico
 
 

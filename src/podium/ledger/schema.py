@@ -6,8 +6,7 @@ answer the usual questions without reading them; they are changed in the transac
 exactly the sums of the rows.
 
 Rules.
-- A batch is staged in temporary tables first; what the store has already leaves the stage; then one statement a table moves
-  it. So the work is done inside SQLite, where no other Python thread has to wait for it.
+- Sums are added up before they come here, one row for each key of a batch; `added` does the same for rows that are in a table.
 - Absent names are '' (NULLs are never equal, and sums need keys); an unknown amount is NULL.
 - An amount of money is one int64 a row. Sums are kept in two columns, `hi * 2**32 + lo`, and are exact up to 2**95 pico-USD.
 - A change of a table is a new migration at the end; those before it never change.
@@ -15,7 +14,11 @@ Rules.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from functools import lru_cache
 from typing import NamedTuple
+
+from podium.ledger.cells import FINE_OUTCOMES
 
 DAY_US = 86_400_000_000
 HOUR_US = 3_600_000_000
@@ -71,8 +74,6 @@ OF_ATTEMPTS = (
 )  # fmt: skip
 """What rows of attempts add to each of `SUMS`."""
 
-FINE_OUTCOMES = "('ok', 'unknown', 'cancelled')"
-"""Requests that did not fail: a caller who leaves is no error."""
 OF_ENTRIES = ("COUNT(*)", f"SUM(outcome NOT IN {FINE_OUTCOMES})") + ("0",) * (len(SUMS) - 2)
 
 
@@ -109,6 +110,14 @@ def added(rollup: Rollup, source: str, at: str, sums: tuple[str, ...]) -> str:
     values = ", ".join((f"{at} / {rollup.grain_us}", *keys, *sums))
     groups = ", ".join(str(number + 1) for number in range(len(keys) + 1))
     given = {name for name, value in zip(SUMS, sums, strict=True) if value != "0"}
+    return (
+        f"INSERT INTO {rollup.table} ({names}) SELECT {values} FROM {source}{tagged} WHERE true GROUP BY {groups} "
+        + _adding(rollup, given)
+    )
+
+
+def _adding(rollup: Rollup, given: Collection[str]) -> str:
+    """What an insertion does where there is such a row: it adds the sums that are given."""
     updates = ", ".join(
         [f"{name} = {name} + excluded.{name}" for name in COUNTS if name in given]
         + [
@@ -118,10 +127,14 @@ def added(rollup: Rollup, source: str, at: str, sums: tuple[str, ...]) -> str:
             if f"{kind}_hi" in given
         ]
     )
-    return (
-        f"INSERT INTO {rollup.table} ({names}) SELECT {values} FROM {source}{tagged} WHERE true GROUP BY {groups} "
-        f"ON CONFLICT ({rollup.key}) DO UPDATE SET {updates}"
-    )
+    return f"ON CONFLICT ({rollup.key}) DO UPDATE SET {updates}"
+
+
+@lru_cache(maxsize=128)
+def adding(rollup: Rollup, count: int) -> str:
+    """Return the statement that adds so many rows of sums, all their columns given, to a rollup."""
+    row = f"({', '.join('?' * (1 + len(rollup.keys) + len(SUMS)))})"
+    return f"INSERT INTO {rollup.table} VALUES {', '.join([row] * count)} " + _adding(rollup, SUMS)
 
 
 def _rollup_table(rollup: Rollup) -> str:
@@ -148,29 +161,3 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
 )
 """Each brings the tables from its number to the next; `PRAGMA user_version` tells how many have been applied."""
-
-STAGES = (
-    f"CREATE TEMP TABLE staged_attempts ({ATTEMPTS}, PRIMARY KEY ({ATTEMPTS_KEY})) WITHOUT ROWID",
-    f"CREATE TEMP TABLE staged_entries ({ENTRIES}, PRIMARY KEY ({ENTRIES_KEY})) WITHOUT ROWID",
-)
-
-KNOWN_ATTEMPTS = (
-    "DELETE FROM staged_attempts AS s WHERE EXISTS (SELECT 1 FROM attempts AS a WHERE a.started_us = s.started_us "
-    "AND a.request_id = s.request_id AND a.attempt = s.attempt)"
-)
-KNOWN_ENTRIES = (
-    "DELETE FROM staged_entries AS s WHERE EXISTS (SELECT 1 FROM entries AS e WHERE e.requested_us = s.requested_us "
-    "AND e.request_id = s.request_id)"
-)
-
-MOVES = (
-    KNOWN_ATTEMPTS,
-    KNOWN_ENTRIES,
-    "INSERT INTO attempts SELECT * FROM staged_attempts",
-    "INSERT INTO entries SELECT * FROM staged_entries",
-    *(added(rollup, "staged_attempts", "started_us", OF_ATTEMPTS) for rollup in ROLLUPS),
-    *(added(rollup, "staged_entries", "requested_us", OF_ENTRIES) for rollup in ROLLUPS),
-    "DELETE FROM staged_attempts",
-    "DELETE FROM staged_entries",
-)
-"""From the stage to the store."""

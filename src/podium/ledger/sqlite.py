@@ -17,18 +17,16 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 from podium.errors import StoreError
-from podium.ledger import sqlite_reprice, sqlite_usage
+from podium.ledger import sqlite_reprice, sqlite_rows, sqlite_usage
 from podium.ledger.journal import in_child
 from podium.ledger.payloads import PayloadFile
-from podium.ledger.rows import attempt_row, entry_row
-from podium.ledger.schema import ATTEMPTS, ENTRIES, MIGRATIONS, MOVES, STAGES, columns_of
+from podium.ledger.schema import MIGRATIONS
 from podium.ledger.store import Batch, Price, Priced, Question, Sums, Unstorable
 
 FILE_NAME = "ledger.sqlite3"
@@ -37,10 +35,6 @@ PAYLOADS_NAME = "payloads.sqlite3"
 _BUSY_S = 0.25
 """How long SQLite itself waits for a lock; the drainer has more patience and keeps nobody waiting."""
 _FORK_WAIT_S = 1.0
-_TOGETHER = 32
-"""Rows a statement: while SQLite takes them, other threads run."""
-
-R = TypeVar("R")
 
 _NEVER = (
     sqlite3.IntegrityError,
@@ -158,8 +152,6 @@ class SqliteStore:
             connection.execute("PRAGMA cache_size=-32000")
             connection.execute("PRAGMA temp_store=MEMORY")
             migrate(connection, name)
-            for stage in STAGES:
-                connection.execute(stage)
         except BaseException:
             connection.close()
             raise
@@ -203,10 +195,7 @@ class SqliteStore:
             self._payloads.add(batch.payloads)
         with self._writing() as connection:
             if batch.attempts or batch.entries:
-                _insert(connection, "staged_attempts", _ATTEMPT_COLUMNS, attempt_row, batch.attempts)
-                _insert(connection, "staged_entries", _ENTRY_COLUMNS, entry_row, batch.entries)
-                for move in MOVES:
-                    connection.execute(move)
+                sqlite_rows.take(connection, batch.attempts, batch.entries)
             connection.executemany(
                 "INSERT INTO positions VALUES (?, ?) ON CONFLICT (segment) DO UPDATE SET position = excluded.position",
                 batch.positions.items(),
@@ -257,26 +246,6 @@ class SqliteStore:
                 self._connection.close()
                 self._connection = None
             self._payloads.close()
-
-
-_ATTEMPT_COLUMNS = len(columns_of(ATTEMPTS))
-_ENTRY_COLUMNS = len(columns_of(ENTRIES))
-
-
-def _insert(
-    connection: sqlite3.Connection,
-    table: str,
-    width: int,
-    row_of: Callable[[R], tuple[Any, ...]],
-    records: Sequence[R],
-) -> None:
-    row = f"({', '.join('?' * width)})"
-    whole = len(records) - len(records) % _TOGETHER
-    if whole:
-        many = f"INSERT OR IGNORE INTO {table} VALUES {', '.join([row] * _TOGETHER)}"
-        for at in range(0, whole, _TOGETHER):
-            connection.execute(many, list(chain.from_iterable(map(row_of, records[at : at + _TOGETHER]))))
-    connection.executemany(f"INSERT OR IGNORE INTO {table} VALUES {row}", map(row_of, records[whole:]))
 
 
 def migrate(connection: sqlite3.Connection, name: str, upto: int = len(MIGRATIONS)) -> None:

@@ -43,12 +43,18 @@ class Batch:
 
     def add(self, record: Record) -> None:
         """Add a record; a `Started` alone is nothing that a store keeps."""
-        if isinstance(record, Settled):
-            self.attempts.append(record)
-        elif isinstance(record, Ended):
-            self.entries.append(record)
-        elif isinstance(record, Payload):
-            self.payloads.append(record)
+        self.add_all((record,))
+
+    def add_all(self, records: Iterable[Record]) -> None:
+        """Add records."""
+        attempts, entries = self.attempts.append, self.entries.append
+        for record in records:
+            if isinstance(record, Settled):
+                attempts(record)
+            elif isinstance(record, Ended):
+                entries(record)
+            elif isinstance(record, Payload):
+                self.payloads.append(record)
 
     def records(self) -> list[Record]:
         """All records."""
