@@ -167,6 +167,7 @@ def test_children_forked_at_any_moment_of_a_busy_ledger_work(tmp_path: Path) -> 
         for number in range(children):
             for each in range(50):
                 record(ledger, 1000 * number + each)
+            assert ledger._thread is not None
             ledger._thread._wake.set()  # it drains as we fork
             if not (child := os.fork()):
                 record(ledger, 1000 * number + 999)

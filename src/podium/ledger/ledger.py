@@ -1,7 +1,8 @@
 """The ledger as its users see it: record what happens, ask what happened.
 
-Theory. The request's side is three calls that hand a record to the kernel and return; everything else happens on two threads
-that begin with the first record. What the store is, and whether it answers, the request never learns.
+Theory. The request's side is a few calls that hand a record to the kernel and return; everything else happens on two threads
+that begin with the first record. What the store is, and whether it answers, the request never learns. A ledger in memory has
+no threads: its records are in their sums when the call returns.
 
 Rules.
 - `started` may raise `StoreError` (only under `on_full: refuse`, before anything is sent); what comes after it never does.
@@ -23,7 +24,7 @@ from podium.errors import StoreError
 from podium.ledger.drain_thread import DrainThread, Retention
 from podium.ledger.drainer import LOCK_NAME, Drainer
 from podium.ledger.journal import Fsync, Journal, OnFull, in_child
-from podium.ledger.memory import MemoryDrainer, MemoryJournal
+from podium.ledger.memory import MemoryJournal, MemoryStore
 from podium.ledger.records import Ended, Payload, Settled, Started
 from podium.ledger.reprice import Repriced, reprice
 from podium.ledger.sqlite import SqliteStore
@@ -76,7 +77,7 @@ class Ledger:
     def __init__(
         self,
         journal: Journal | MemoryJournal,
-        make_drainer: Callable[[Store], Drainer | MemoryDrainer],
+        make_drainer: Callable[[Store], Drainer] | None,
         make_store: Callable[[], Store],
         *,
         payloads: Payloads,
@@ -93,8 +94,11 @@ class Ledger:
         _watch_forks(self)
 
     def _begin(self) -> None:
-        self._drainer = self._make_drainer(self.store)
-        self._thread = DrainThread(self._drainer, self.store, self._retention)
+        self._drainer: Drainer | None = None
+        self._thread: DrainThread | None = None
+        if self._make_drainer is not None:
+            self._drainer = self._make_drainer(self.store)
+            self._thread = DrainThread(self._drainer, self.store, self._retention)
         self._running = False
 
     @classmethod
@@ -111,18 +115,14 @@ class Ledger:
     ) -> Ledger:
         """Open the ledger of a data folder, which is made where it is not there.
 
-        `store`: `sqlite`, `memory:` (nothing on disk; `folder` is not used), or a function that makes a store of one's own.
+        `store`: `sqlite`, `memory:` (sums alone, nothing on disk, no payloads; `folder` is not used), or a function that makes
+        a store of one's own.
         `journal`: `segment_bytes`, `most_bytes`, `deferred_bytes`. Raises `StoreError` where the folder cannot be made.
         """
         if store == "memory:":
-            queue = MemoryJournal()
-            return cls(
-                queue,
-                lambda made: MemoryDrainer(queue, made),
-                lambda: SqliteStore(None),
-                payloads=payloads,
-                retention=retention,
-            )
+            memory = MemoryStore()
+            unkept = None if payloads == "none" else "payloads are not kept in memory"
+            return cls(MemoryJournal(memory, unkept), None, lambda: memory, payloads="none", retention=None)
         if folder is None:
             raise StoreError("The ledger has no folder.", retryable=False, hint="Name one, or set `store: memory:`.")
         data = Path(folder)
@@ -237,7 +237,7 @@ class Ledger:
         """Say how the ledger fares. Counts over the store's life are 0 where it does not answer."""
         journal, drainer = self._journal, self._drainer
         counters: dict[str, int] = {}
-        problem = drainer.problem
+        problem = None if drainer is None else drainer.problem
         try:
             counters = self.store.counters()
         except StoreError as error:
@@ -250,9 +250,9 @@ class Ledger:
             refused=journal.refused,
             fsyncs=journal.fsyncs,
             fsync_errors=journal.fsync_errors,
-            elected=drainer.elected,
-            drained=drainer.drained,
-            store_errors=drainer.store_errors,
+            elected=drainer is None or drainer.elected,
+            drained=journal.appended if drainer is None else drainer.drained,
+            store_errors=0 if drainer is None else drainer.store_errors,
             journal_problem=journal.problem,
             store_problem=problem,
             **{name: counters.get(name, 0) for name in ("torn", "corrupt", "set_aside", "unknown")},
@@ -264,12 +264,14 @@ class Ledger:
         """Begin to drain, which else begins with the first record."""
         if not self._closed:
             self._running = True
-            if not (isinstance(self.store, SqliteStore) and self.store.cut_off):
+            if self._thread is not None and not (isinstance(self.store, SqliteStore) and self.store.cut_off):
                 self._thread.start()
 
     def flush(self, timeout_s: float = 10.0) -> bool:
         """Wait until what this process has recorded is in the store. Returns whether it is."""
         self.start()
+        if self._thread is None or self._drainer is None:
+            return True
         until = time.monotonic() + timeout_s
         position = self._journal.position()
         while True:
@@ -294,10 +296,11 @@ class Ledger:
         if self._closed:
             return
         self._journal.close()
-        if self._running and timeout_s > 0:
-            self._thread.wait_empty(timeout_s)
         self._closed = True
-        self._thread.close(timeout_s)
+        if self._thread is not None:
+            if self._running and timeout_s > 0:
+                self._thread.wait_empty(timeout_s)
+            self._thread.close(timeout_s)
         self.store.close()
 
     def __enter__(self) -> Ledger:
@@ -309,8 +312,9 @@ class Ledger:
     # --- forks ----------------------------------------------------------------------------------------------------------
 
     def _in_child(self) -> None:
-        self._drainer.resign()  # its descriptors alone: what the parent locked stays locked
-        if not isinstance(self.store, SqliteStore) or self.store.path is None:
+        if self._drainer is not None:
+            self._drainer.resign()  # its descriptors alone: what the parent locked stays locked
+        if not isinstance(self.store, SqliteStore):
             self.store = self._make_store()
         self._begin()
 

@@ -1,102 +1,201 @@
-"""The ledger of those who want none on disk: records wait in a queue, and the store is in memory.
+"""The ledger of those who want none on disk: exact sums, in memory, and nothing else.
 
-Rules. It keeps the same tables, answers the same questions and costs the request less; it ends with the process, and each
-process has its own. A queue that nobody empties holds at most `_MOST` records; what does not fit is counted as lost.
+Theory. Without a disk there is no crash to survive and nothing to read again, so a record is added to its sums at once, on its
+request's path, in a few microseconds. No thread, no queue, no row is kept: memory is bounded by `RecentSums`, however many
+requests there are.
+
+Rules.
+- It answers what the tables of sums of a store on disk answer, and more names together; but tags are summed on their own, so a
+  question that has them together with other names is refused. `since` and `until` reach to the quarter of an hour.
+- There are no attempts to price again, and no payloads.
+- It ends with the process; a forked child begins with an empty one.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import weakref
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import NoReturn
+from zoneinfo import ZoneInfo
 
-from podium.errors import StoreError
+from podium.errors import RequestError
+from podium.ledger.cells import add_attempt, add_entry, add_to_sums
 from podium.ledger.journal import in_child
-from podium.ledger.records import Record
-from podium.ledger.store import Batch, Store, Unstorable
+from podium.ledger.recent import MOST_CELLS, Names, RecentSums
+from podium.ledger.records import Ended, Record, Settled
+from podium.ledger.rows import amount_of, microseconds, tokens_of
+from podium.ledger.store import Batch, Grouping, Price, Priced, Question, Sums
 
-_MOST = 1_000_000
-_BATCH = 2000
+_NAMES: tuple[Grouping, ...] = ("provider", "model", "tier", "experiment", "rollout", "arm", "team", "user")
+_PEOPLE = (_NAMES.index("team"), _NAMES.index("user"))
+_UNTAGGED = ("",)
 
 
-class MemoryJournal:
-    """A queue of records."""
+class MemoryStore:
+    """Sums in memory. See `podium.ledger.store.Store`."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_cells: int = MOST_CELLS) -> None:
+        self._most = most_cells
         self._clear()
         os.register_at_fork(after_in_child=in_child(weakref.WeakMethod(self._clear)))
 
     def _clear(self) -> None:
-        self.queue: deque[Record] = deque()
+        self._lock = threading.Lock()
+        self._named = RecentSums(_PEOPLE, self._most)
+        self._tagged = RecentSums((), self._most)
+
+    def __len__(self) -> int:
+        return len(self._named) + len(self._tagged)
+
+    def take(self, record: Record) -> None:
+        """Add a record to its sums; it comes once."""
+        if isinstance(record, Settled):
+            of = record.started
+            at_us = microseconds(of.started_at)
+            names = (
+                of.provider, of.model, of.tier or "", of.experiment or "", of.rollout or "", of.arm or "",
+                of.team or "", of.user_id or "",
+            )  # fmt: skip
+            tokens, cost_pico = tokens_of(record.usage), amount_of(record.cost_pico)
+            with self._lock:
+                cells = [self._named.cell(at_us, names)]
+                cells += [self._tagged.cell(at_us, (tag,)) for tag in dict.fromkeys(of.tags or _UNTAGGED)]
+                add_attempt(cells, record.outcome, tokens, cost_pico)
+        elif isinstance(record, Ended):
+            at_us = microseconds(record.requested_at)
+            names = (
+                record.provider or "", record.model or "", record.tier or "", record.experiment or "",
+                record.rollout or "", record.arm or "", record.team or "", record.user_id or "",
+            )  # fmt: skip
+            with self._lock:
+                cells = [self._named.cell(at_us, names)]
+                cells += [self._tagged.cell(at_us, (tag,)) for tag in dict.fromkeys(record.tags or _UNTAGGED)]
+                add_entry(cells, record.outcome)
+
+    def apply(self, batch: Batch) -> None:
+        """Take a batch."""
+        for record in batch.records():
+            self.take(record)
+
+    def positions(self) -> dict[str, int]:
+        """There are no segments."""
+        return {}
+
+    def counters(self) -> dict[str, int]:
+        """Nothing can go wrong here."""
+        return {}
+
+    def usage(self, question: Question) -> dict[tuple[str | None, ...], Sums]:
+        """Return the sums of each group. Raises `RequestError` for tags together with other names."""
+        tagged = _asks_tags(question)
+        with self._lock:
+            cells = (self._tagged if tagged else self._named).cells(question.since_us, question.until_us)
+        known: tuple[Grouping, ...] = ("tag",) if tagged else _NAMES
+        zone = ZoneInfo(question.zone)
+        days: dict[int, tuple[str, str]] = {}
+        groups: dict[tuple[str | None, ...], Sums] = {}
+        for moment_us, names, cell in cells:
+            if any(_value(each, names, known) not in wanted for each, wanted in _wanted(question)):
+                continue
+            day = days.get(moment_us)
+            if day is None:
+                date = datetime.fromtimestamp(moment_us / 1e6, zone).date()
+                day = days[moment_us] = (date.isoformat(), f"{date.year:04d}-{date.month:02d}")
+            key = tuple(
+                day[0] if each == "day" else day[1] if each == "month" else _value(each, names, known) or None
+                for each in question.by
+            )
+            sums = groups.get(key)
+            if sums is None:
+                sums = groups[key] = Sums()
+            add_to_sums(sums, cell)
+        return groups
+
+    def priced(
+        self, *, since_us: int | None, until_us: int | None, after: tuple[int, str, int] | None, most: int
+    ) -> list[Priced]:
+        """There are no attempts. Raises `RequestError`."""
+        _refuse_reprice()
+
+    def reprice(self, changes: Iterable[tuple[Priced, Price]], at: float) -> int:
+        """There are no attempts. Raises `RequestError`."""
+        _refuse_reprice()
+
+    def tidy(self, *, now: float, payload_age_s: float | None, payload_bytes: int | None, most: int) -> int:
+        """There are no payloads."""
+        return 0
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+
+class MemoryJournal:
+    """What stands in for a journal where records go straight into their sums."""
+
+    deferred = lost = refused = fsyncs = fsync_errors = waiting = 0
+
+    def __init__(self, store: MemoryStore, problem: str | None = None) -> None:
+        self._take = store.take
         self.appended = 0
-        self.deferred = self.lost = self.refused = self.fsyncs = self.fsync_errors = self.waiting = 0
-        self.problem: str | None = None
+        self.problem = problem
 
     def append(self, record: Record) -> bool:
-        """Take a record; False where it is lost."""
-        if len(self.queue) >= _MOST:
-            self.lost += 1
-            return False
+        """Take a record."""
         self.appended += 1
-        self.queue.append(record)
+        self._take(record)
         return True
 
     def append_all(self, records: Sequence[Record]) -> bool:
-        """Take records; False where one is lost."""
-        return not [record for record in records if not self.append(record)]
+        """Take records."""
+        for record in records:
+            self.append(record)
+        return True
 
     def position(self) -> None:
         """There is no segment."""
-
-    def sync(self) -> None:
-        """There is nothing to sync."""
 
     def close(self) -> None:
         """There is nothing to close."""
 
 
-class MemoryDrainer:
-    """Moves what is in the queue into the store of this process."""
+def _asks_tags(question: Question) -> bool:
+    """Whether tags are asked. Raises `RequestError` where other names are asked with them."""
+    asked = {*question.by, *question.where}
+    if "tag" not in asked:
+        return False
+    others = sorted(asked - {"tag", "day", "month"})
+    if others:
+        raise RequestError(
+            f"Usage by tag and {' and '.join(others)} together is not kept: this ledger is in memory, where tags are summed on "
+            "their own.",
+            param="by",
+            hint="Keep the ledger on disk (`data_dir`, or `store: sqlite`), or ask for tags with days or months alone.",
+        )
+    if "tag" not in question.by and len(question.where["tag"]) != 1:  # a request with two of them would count twice
+        raise RequestError(
+            "Usage of any of several tags is not kept: this ledger is in memory, where tags are summed on their own.",
+            param="where",
+            hint="Keep the ledger on disk (`data_dir`, or `store: sqlite`), or ask for one tag, or by tag.",
+        )
+    return True
 
-    def __init__(self, journal: MemoryJournal, store: Store) -> None:
-        self._journal = journal
-        self._store = store
-        self.elected = True
-        self.drained = 0
-        self.store_errors = 0
-        self.problem: str | None = None
 
-    def elect(self) -> bool:
-        """There is nobody else."""
-        return True
+def _wanted(question: Question) -> list[tuple[Grouping, set[str]]]:
+    return [(each, {value or "" for value in values}) for each, values in question.where.items()]
 
-    def drain(self) -> bool:
-        """Give the store what is in the queue, up to a batch. Returns whether there is more."""
-        queue, batch = self._journal.queue, Batch()
-        while queue and len(batch) < _BATCH:
-            batch.add(queue.popleft())
-        try:
-            self._store.apply(batch)
-        except Unstorable as error:
-            self._note(error)
-            for record in batch.records():
-                single = Batch()
-                single.add(record)
-                try:
-                    self._store.apply(single)
-                except Unstorable:
-                    self._journal.lost += 1
-        except StoreError as error:
-            self._note(error)
-            queue.extendleft(batch.records())
-            raise
-        self.drained += len(batch)
-        return bool(queue)
 
-    def _note(self, error: StoreError) -> None:
-        self.store_errors += 1
-        self.problem = str(error)
+def _value(grouping: Grouping, names: Names, known: tuple[Grouping, ...]) -> str:
+    if grouping == "target":
+        provider, model = names[:2]
+        return f"{provider}/{model}" if provider else model
+    return names[known.index(grouping)]
 
-    def resign(self) -> None:
-        """There is nothing to let go."""
+
+def _refuse_reprice() -> NoReturn:
+    raise RequestError(
+        "What is on record cannot be priced again: this ledger is in memory, and keeps sums alone.",
+        hint="Keep the ledger on disk: set `data_dir` or PODIUM_DATA, and `store: sqlite`.",
+    )
