@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from os import PathLike
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from pydantic_core import PydanticCustomError
 
@@ -41,6 +41,10 @@ from podium.observe.report import Report
 from podium.routing.snapshot import Plan, Snapshot, User
 from podium.routing.unknown import unknown_provider
 from podium.types import Reasons, Result
+
+if TYPE_CHECKING:
+    from podium.engine.compare import Asked
+    from podium.routing.compare import Comparison, JudgeChoice
 
 DEFAULT_TIMEOUT_S = 600.0
 """The whole request's time where nothing sets one (SCIENCE part 5)."""
@@ -118,6 +122,40 @@ class Models:
         """
         run, plan = self._run(spec, user_id, experiment, request_id, pin, timeout, ask, stream=True)
         return TextStream(run, plan.reasons)
+
+    async def compare(
+        self,
+        *,
+        new: Asked,
+        old: Asked,
+        user_id: str | None = None,
+        timeout: float | str | None = None,
+        judge: JudgeChoice = "auto",
+        answer_pattern: str | None = None,
+        fields: Mapping[str, float] | None = None,
+        **ask: Unpack[Ask],
+    ) -> Comparison:
+        """Ask two sides the same at the same time, and say whether their answers are the same and where they differ.
+
+        Each side is a spec, taken as written, a `LanguageModel`, or a function, sync or async, or an object with `generate`,
+        that takes the same keywords and gives a text or an object with a `text`. A side that fails is part of the result.
+        `judge`, `answer_pattern` and `fields` are those of a consensus. Raises `RequestError` and `SpecError` for a call that
+        is wrong.
+        """
+        from podium.engine.compare import compare
+
+        return await compare(
+            self,
+            new=new,
+            old=old,
+            ask=ask,
+            user_id=user_id,
+            timeout=timeout,
+            time_s=None if timeout is None else _load_timeout(timeout),
+            judge=judge,
+            answer_pattern=answer_pattern,
+            fields=fields,
+        )
 
     def explain(
         self, spec: str | None = None, *, user_id: str | None = None, experiment: str | None = None, pin: bool = False

@@ -27,6 +27,7 @@ from podium.types import Event, Loss, Reasons, Result
 if TYPE_CHECKING:
     from podium.engine.language_model import LanguageModel
     from podium.engine.models import Models
+    from podium.routing.compare import Comparison
 
 T = TypeVar("T")
 
@@ -115,6 +116,10 @@ class SyncModels:
     def stream_text(self, spec: str | None = None, **ask: Any) -> SyncTextStream:
         """Ask, and return a blocking stream; takes and raises what `Models.stream_text` does."""
         return SyncTextStream(self, self._models.stream_text(spec, **ask))
+
+    def compare(self, **ask: Any) -> Comparison:
+        """Ask two sides at once and block until both have answered; takes and raises what `Models.compare` does."""
+        return self._run(self._models.compare(**ask))
 
     def generate(self, model: LanguageModel, **ask: Any) -> Result:
         """Ask a `LanguageModel`, and block until the whole answer is there."""
