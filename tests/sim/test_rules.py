@@ -54,6 +54,7 @@ OPENAI_REFUSES: list[tuple[dict[str, Any], str, str | None, str | None]] = [
     ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "Invalid value: 'video'.", "messages[0].content[0].type", "invalid_value"),
     ({"messages": [{"role": "assistant"}]}, "Invalid value for 'content'", "messages[0].content", None),
     ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "cat.png"}}]}]}, "Invalid 'messages[0].content[0].image_url.url'. Expected a valid URL", "messages[0].content[0].image_url.url", "invalid_value"),
+    ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,no!"}}]}]}, "Invalid 'messages[0].content[0].image_url.url'. Expected a base64-encoded data URL", "messages[0].content[0].image_url.url", "invalid_value"),
     ({"temperature": 2.5}, "Invalid 'temperature': decimal above maximum value. Expected a value <= 2, but got 2.5 instead.", "temperature", "decimal_above_max_value"),
     ({"temperature": -1}, "Invalid 'temperature': decimal below minimum value.", "temperature", "decimal_below_min_value"),
     ({"temperature": "hot"}, "Invalid type for 'temperature': expected a decimal, but got a string instead.", "temperature", "invalid_type"),
@@ -194,6 +195,8 @@ ANTHROPIC_REFUSES: list[tuple[dict[str, Any], str]] = [
     ({"tools": [{"name": "f", "input_schema": {}}]}, "tools.0.custom.input_schema.type: Field required"),
     ({"tools": [CUSTOM | {"name": "no spaces"}]}, "tools.0.custom.name: String should match pattern '^[a-zA-Z0-9_-]{1,128}$'"),
     ({"messages": [user({"type": "image", "source": {"type": "base64", "media_type": "image/tiff", "data": "AA=="}})]}, "messages.0.content.0.image.source.base64.media_type: Input should be 'image/jpeg'"),
+    ({"messages": [user({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "data:image/png;base64,AA=="}})]}, "messages.0.content.0.image.source.base64: invalid base64 data"),
+    ({"messages": [user({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": ""}})]}, "messages.0.content.0.image.source.base64: image cannot be empty"),
 ]  # fmt: skip
 
 

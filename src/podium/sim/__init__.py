@@ -1,4 +1,4 @@
-"""Simulated providers over real HTTP, and the helpers for tests that users get.
+"""Simulated providers over real HTTP, and what users need for tests of their own.
 
     async with Sim(models={"gpt-4o-mini": SimModel(latency_s=0.2)}, seed=7) as sim:
         models = create_models(providers=sim.providers("openai", "anthropic"))

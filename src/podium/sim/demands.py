@@ -7,6 +7,7 @@ Rules. `param` is the place as the API writes it: `messages[0].content[1].type`.
 
 from __future__ import annotations
 
+from base64 import b64decode
 from typing import Any
 
 from podium.sim.complaints import Complaint
@@ -62,3 +63,14 @@ def needed(document: dict[str, Any], name: str, param: str) -> Any:
     if name not in document:
         raise Complaint(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
     return document[name]
+
+
+def base64_fault(data: Any) -> str | None:
+    """Say what keeps a text from being base64: `empty` or `invalid`; None: nothing."""
+    if not data:
+        return "empty"
+    try:
+        b64decode(data, validate=True)
+    except (ValueError, TypeError):
+        return "invalid"
+    return None

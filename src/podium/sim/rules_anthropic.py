@@ -17,6 +17,7 @@ from typing import Any
 from podium.catalog.profiles import profile
 from podium.sim.answers import signature
 from podium.sim.complaints import Complaint
+from podium.sim.demands import base64_fault
 from podium.sim.schemas import fault
 
 _FIELDS = (
@@ -331,11 +332,16 @@ def _check_block(block: dict[str, Any], place: str, role: str) -> None:
             raise Complaint(f"{place}.tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'")
     elif kind == "image":
         source = block["source"]
-        if isinstance(source, dict) and source.get("type") == "base64" and source.get("media_type") not in _IMAGES:
-            raise Complaint(
-                f"{place}.image.source.base64.media_type: Input should be 'image/jpeg', 'image/png', 'image/gif' or "
-                "'image/webp'"
-            )
+        if isinstance(source, dict) and source.get("type") == "base64":
+            _check_bytes(source, f"{place}.image.source.base64")
+
+
+def _check_bytes(source: dict[str, Any], place: str) -> None:
+    if source.get("media_type") not in _IMAGES:
+        raise Complaint(f"{place}.media_type: Input should be 'image/jpeg', 'image/png', 'image/gif' or 'image/webp'")
+    fault = base64_fault(source.get("data"))
+    if fault is not None:
+        raise Complaint(f"{place}: {'image cannot be empty' if fault == 'empty' else 'invalid base64 data'}")
 
 
 def _check_end(message: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from podium.sim.complaints import Complaint
-from podium.sim.demands import filled, needed, one_of, typed
+from podium.sim.demands import base64_fault, filled, needed, one_of, typed
 
 _ROLES = ("system", "assistant", "user", "function", "tool", "developer")
 _WITHOUT_INSTRUCTIONS = re.compile(r"^o1-(?:mini|preview)")
@@ -108,6 +108,13 @@ def _check_image(url: Any, param: str) -> None:
             "['png', 'jpeg', 'gif', 'webp'].",
             param=param,
             code="invalid_image_format",
+        )
+    if url.startswith("data:") and (fault := base64_fault(url.partition(",")[2])):
+        raise Complaint(
+            f"Invalid '{param}'. Expected a base64-encoded data URL with an image MIME type (e.g. "
+            f"'data:image/png;base64,aW1nIGJ5dGVzIGhlcmU='), but got {fault} base64-encoded bytes.",
+            param=param,
+            code="invalid_value",
         )
 
 

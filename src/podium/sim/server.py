@@ -6,7 +6,7 @@ rules, read by the dialect's codec, answered by the script, and written by the c
 
 Rules.
 - In this order: path, method, key, headers, JSON, the vendor's rules, the model's name, then the model's own faults.
-- An exchange is closed exactly once. The handler is cancelled the moment its client's connection is lost, so that a cancel is
+- An exchange is closed exactly once. Its serving is cancelled the moment its client's connection is lost, so that a cancel is
   counted at once, whether the answer waits, hangs or flows.
 - `/_sim/stats`, `/_sim/requests` and `/_sim/reset` are the sim's own.
 """
