@@ -75,8 +75,9 @@ class Panel:
                 self._judges = ("exact",)
 
     def add_failure(self, place: int, target: Target, reason: str) -> None:
-        """Note why a place gives no answer."""
-        self._failures[place] = Considered(name=str(target), why=reason)
+        """Note why a place gives no answer; a reason that begins with the target's name need not say it twice."""
+        why = reason.removeprefix(f"{target}: ").removeprefix(f"{target} ")
+        self._failures[place] = Considered(name=str(target), why=why)
 
     def list_errors(self, verdict: Verdict) -> str:
         """Say in one line who gave no answer, and why."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from podium.errors import PodiumError, Throttled, TimedOut
+from podium.routing.spelling import joined
 from podium.routing.strategies.machine import View
 from podium.types import Target
 
@@ -51,10 +52,10 @@ def too_late(targets: Iterable[Target], view: View) -> Throttled:
     known = {target: free_at(target, view) for target in targets}
     first = min(known, key=known.__getitem__)
     wait = known[first] - view.now
-    names = " and ".join(map(str, known))
-    for_s = f"{first} for another {wait:.1f} s" if len(known) > 1 else f"for another {wait:.1f} s"
+    names = joined(map(str, known), word="and")
+    for_s = f", {first} for another {wait:.1f} s" if len(known) > 1 else f" for another {wait:.1f} s"
     return Throttled(
-        f"{names} asked to be left alone, {for_s}, and the request has {max(0.0, view.deadline - view.now):.1f} s left.",
+        f"{names} asked to be left alone{for_s}, and the request has {max(0.0, view.deadline - view.now):.1f} s left.",
         target=str(first),
         retry_after_s=wait,
         hint=f"Ask again in {wait:.1f} s, give the request a longer `timeout`, or add a target of another provider.",
