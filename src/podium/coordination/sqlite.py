@@ -9,6 +9,9 @@ Rules.
   from it. Only a start creates it; whoever is running waits until there is one.
 - Waiting for a lock is bounded, and repeated at short intervals, since SQLite's own waiting grows to 100 ms.
 - A slate of an earlier boot of the machine may be older than what was leased: all that its process held counts as used.
+- No connection lives through a fork: SQLite in the child would take the parent's locks for its own
+  (https://sqlite.org/howtocorrupt.html, 2.6), and write where nobody reads when the parent has left. The parent opens its own
+  again; where it cannot be closed in time, the child has no store.
 - Transactions are not flushed one by one (`synchronous=NORMAL`): no death of a process loses one, a crash of the machine may
   lose the last moments.
 """
@@ -19,8 +22,10 @@ import contextlib
 import os
 import random
 import sqlite3
+import threading
 import time
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from podium.coordination.others import Others, spend
@@ -29,6 +34,7 @@ from podium.coordination.store import Answer, Attached, Counts, Entry
 from podium.errors import StoreError
 from podium.routing.limits import MOST, slab, unit
 
+_FORK_WAIT_S = 1.0
 LOCK_WAIT_S = 1.0
 """How long a locked file is waited for before it counts as lost."""
 FROZEN_AFTER_S = 5.0
@@ -72,24 +78,72 @@ class SqliteLeases:
         self._seen: set[int] = set()
         """Buckets of which this process knows that others need them."""
         self._inherited: list[sqlite3.Connection] = []
+        self._using = threading.RLock()
+        """Held while the connection is used, so that a fork can wait for it."""
+        self._closed_for_fork = False
+        self._quiet = True
+        self._cut_off = False
+        """Whether this process was forked in the middle of its parent's work, and may not touch the file."""
+        self._watch_forks()
+
+    # --- forks ----------------------------------------------------------------------------------------------------------
+
+    def _watch_forks(self) -> None:
+        here = weakref.ref(self)
+
+        def in_turn(step: Callable[[SqliteLeases], None]) -> Callable[[], None]:
+            return lambda: step(store) if (store := here()) is not None else None
+
+        os.register_at_fork(
+            before=in_turn(SqliteLeases._before_fork),
+            after_in_parent=in_turn(SqliteLeases._in_parent),
+            after_in_child=in_turn(SqliteLeases._in_child),
+        )
+
+    def _before_fork(self) -> None:
+        self._quiet = self._using.acquire(timeout=_FORK_WAIT_S)
+        if self._quiet and self._db is not None:
+            self._db.close()
+            self._db = None
+            self._closed_for_fork = True
+
+    def _in_parent(self) -> None:
+        if self._quiet:
+            self._using.release()
+
+    def _in_child(self) -> None:
+        self._using = threading.RLock()
+        self._closed_for_fork = False
+        self._cut_off = self._cut_off or not self._quiet
+
+    def _connected(self) -> sqlite3.Connection:
+        """The connection, opened again where a fork closed it. Raises `StoreError`, `sqlite3.Error`, `OSError`."""
+        if self._db is None and self._closed_for_fork:
+            self._closed_for_fork = False
+            if _place(self.path) != self._place:
+                raise self._replaced()
+            self._connect(create=False)
+        if self._db is None:
+            raise self._lost(OSError("it is not open"))
+        return self._db
 
     # --- beginning and end ----------------------------------------------------------------------------------------------
 
     def attach(self, *, create: bool) -> Attached:
         """Open the file and enter it, again where it was lost. Raises `StoreError`."""
+        with self._using:
+            return self._attach(create=create)
+
+    def _attach(self, *, create: bool) -> Attached:
+        if self._cut_off:
+            raise self._lost(OSError("this process was forked while its parent used it"))
         self._hang_up()
         try:
             if create:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             elif not self.path.exists():
                 raise self._replaced()
-            uri = f"{self.path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
-            self._db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=0)
-            self._place = _place(self.path)
-            self._patiently("SELECT count(*) FROM sqlite_master")
-            _check_kind(self._db, self.path)
-            self._patiently("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._connect(create=create)
             if self._slate is None or not self._slate.stands():
                 self._drop_slate()
                 self._slate = Slate(self.folder)
@@ -109,6 +163,15 @@ class SqliteLeases:
         fresh_slots, self._fresh_slots = self._fresh_slots, False
         return Attached(fresh_file=fresh_file, fresh_slots=fresh_slots)
 
+    def _connect(self, *, create: bool) -> None:
+        uri = f"{self.path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
+        self._db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=0)
+        self._place = _place(self.path)
+        self._patiently("SELECT count(*) FROM sqlite_master")
+        _check_kind(self._db, self.path)
+        self._patiently("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+
     def _enter(self, db: sqlite3.Connection, fresh_file: bool) -> None:
         assert self._slate is not None
         values = (self._slate.name, os.getpid(), self._boot)
@@ -126,6 +189,7 @@ class SqliteLeases:
             with contextlib.suppress(sqlite3.Error):  # it is lost already
                 self._db.close()
         self._db = None
+        self._closed_for_fork = False
         self._others.close()
         self._seen.clear()
 
@@ -136,8 +200,12 @@ class SqliteLeases:
 
     def close(self, *, clean: bool) -> None:
         """Leave: a clean one as if it had never been there; else another process, or the next one, settles what is left."""
+        with self._using:
+            self._close(clean=clean)
+
+    def _close(self, *, clean: bool) -> None:
         left = False
-        if clean and self._db is not None:
+        if clean and (self._db is not None or self._closed_for_fork):
             with contextlib.suppress(StoreError):  # then the next one to come finds the slate without its lock
                 with self._transaction() as db:
                     db.execute("DELETE FROM owners WHERE id = ?", (self._me,))
@@ -162,10 +230,12 @@ class SqliteLeases:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """One write transaction on the file that was opened. Raises `StoreError`, with nothing changed."""
-        db = self._db
-        if db is None:
-            raise self._lost(OSError("it is not open"))
+        with self._using:
+            yield from self._transact()
+
+    def _transact(self) -> Iterator[sqlite3.Connection]:
         try:
+            db = self._connected()
             if _place(self.path) != self._place:
                 raise self._replaced()
             self._patiently("BEGIN IMMEDIATE")
@@ -280,12 +350,11 @@ class SqliteLeases:
 
     def recalled(self) -> list[tuple[str, int]]:
         """Return the buckets of which others need what this process does not use. Raises `StoreError`."""
-        if self._db is None:
-            raise self._lost(OSError("it is not open"))
         query = "SELECT DISTINCT b.id, b.key, b.starts_us FROM recalls r JOIN buckets b ON b.id = r.bucket WHERE r.owner = ?"
         try:
-            rows = self._db.execute(query, (self._me,)).fetchall()
-        except sqlite3.Error as error:
+            with self._using:
+                rows = self._connected().execute(query, (self._me,)).fetchall()
+        except (sqlite3.Error, OSError) as error:
             raise self._lost(error) from error
         self._seen = {row[0] for row in rows}
         return [(row[1], row[2]) for row in rows]
@@ -294,15 +363,14 @@ class SqliteLeases:
         """Beat, take back what dead processes hold, and drop what is long past. Raises `StoreError`."""
         if self._slate is not None:
             self._slate.beat()
-        db = self._db
-        if db is None:
-            raise self._lost(OSError("it is not open"))
         now_us = int(now_s * 1e6)
         try:
-            if _place(self.path) != self._place or self._slate is None or not self._slate.stands():
-                raise self._replaced()
-            due = self._others.look_after(db, self._me)
-            due = due or db.execute("SELECT 1 FROM buckets WHERE drop_us < ? LIMIT 1", (now_us,)).fetchone() is not None
+            with self._using:
+                db = self._connected()
+                if _place(self.path) != self._place or self._slate is None or not self._slate.stands():
+                    raise self._replaced()
+                due = self._others.look_after(db, self._me)
+                due = due or db.execute("SELECT 1 FROM buckets WHERE drop_us < ? LIMIT 1", (now_us,)).fetchone() is not None
         except (sqlite3.Error, OSError) as error:
             raise self._lost(error) from error
         if due:
