@@ -78,6 +78,20 @@ def test_csv_can_be_read_back(podium: Run, data: Path) -> None:
     ]
 
 
+def test_a_name_in_csv_is_no_formula_and_a_number_stays_one(podium: Run, data: Path) -> None:
+    names = ("=1+2", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "-12.5", "+3", "a=b")
+    with Ledger.open(data) as ledger:
+        for number, name in enumerate(names, 100):
+            first = started(number, user_id=name)
+            ledger.started(first)
+            ledger.close_request([settled(first)], ended(first))
+    rows = csv.DictReader(io.StringIO(podium("usage", "--by", "user", "--csv").out))
+    shown = {row["user"] for row in rows if not row["user"].startswith("j")}
+    assert shown == {"'=1+2", "'+cmd|' /C calc'!A0", "'-2+3", "'@SUM(A1)", "'\t=1", "-12.5", "+3", "a=b"}
+    plain = json.loads(podium("usage", "--by", "user", "--json").out)["rows"]
+    assert set(names) <= {row["user"] for row in plain}
+
+
 def test_the_total_by_tag_counts_each_request_once(podium: Run, data: Path) -> None:
     assert table_of(podium("usage", "--by", "tag"))[-1][:2] == ["total", "4"]
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from podium.ledger import Ledger, Price, Priced, Repriced, UsageRow
 
 _AGO = re.compile(r"(\d{1,4})([hdw])")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a formula begins with: users choose names, and a table of them is opened in a spreadsheet."""
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 _AGO_S = {"h": 3600, "d": 86400, "w": 7 * 86400}
 
 app = typer.Typer(
@@ -254,8 +257,16 @@ def _write_csv(rows: list[UsageRow], names: list[str]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=[*names, *_plain(UsageRow())], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(_plain(row) for row in rows)
+    for row in rows:
+        writer.writerow({**_plain(row), **{name: _as_text(value) for name, value in row.group.items()}})
     console.write_out(text.getvalue())
+
+
+def _as_text(name: str | None) -> str | None:
+    """A name that a spreadsheet shows as it is: one that would be a formula there begins with an apostrophe."""
+    if name is None or not name.startswith(_FORMULA) or _NUMBER.fullmatch(name):
+        return name
+    return f"'{name}"
 
 
 def _say_doubts(summed: UsageRow) -> None:
