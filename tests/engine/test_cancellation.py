@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -151,6 +153,29 @@ async def test_a_result_may_be_asked_for_again_and_texts_only_once(models: Model
     assert told
     assert (await stream.result()).text == told
     assert (await stream.result()).text == told
+
+
+def test_loops_in_several_threads_share_one_models_while_its_providers_change() -> None:
+    with Sim(seed=7) as sim:
+        models = create_models(providers=sim.providers("openai", "groq"), tiers={"race": TIERS["race"]})
+        answers: list[str] = []
+
+        async def ask_many() -> None:
+            async with asyncio.TaskGroup() as group:
+                asked = [group.create_task(generate(models, "tier:race")) for _ in range(8)]
+            answers.extend(task.result().text for task in asked)
+
+        threads = [threading.Thread(target=asyncio.run, args=(ask_many(),)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        changes = 0
+        while any(thread.is_alive() for thread in threads):
+            changes += 1
+            models.update_provider("openai", max_concurrent=1 + changes % 3, enabled=bool(changes % 2))
+            time.sleep(0.002)
+        assert len(answers) == 24
+        assert all(answers)
+        assert running(models) == 0
 
 
 def test_a_loop_that_is_taken_down_ends_its_requests_and_frees_their_slots() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -79,6 +80,31 @@ def test_a_child_after_a_fork_has_a_background_of_its_own(models: Models) -> Non
         finally:
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_child_after_a_fork_begins_with_free_slots_and_locks_that_nobody_holds(models: Models, sim: Sim) -> None:
+    models.update_provider("openai", max_concurrent=1)
+    sim.set("gpt-4.1", hang=True)
+    hanging = threading.Thread(target=lambda: list(models.sync.stream_text("openai/gpt-4.1", prompt=CAPITAL)), daemon=True)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(threading, "excepthook", lambda _: None)  # the stream ends with its Models
+        hanging.start()
+        while not models.statistics()["calls"]:
+            time.sleep(0.005)
+        with models._swap, models.sync._lock:
+            child = os.fork()
+            if child == 0:
+                status = 1
+                try:
+                    models.update_provider("anthropic", enabled=False)
+                    status = 0 if models.sync.generate_text("openai/gpt-4o", prompt=CAPITAL).text == "Paris" else 2
+                finally:
+                    os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        models.sync.close()
+        hanging.join(2)
+        assert not hanging.is_alive()
 
 
 def test_errors_come_through_as_they_are(models: Models, sim: Sim) -> None:

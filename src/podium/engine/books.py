@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 _LOOK_EVERY_S = 10.0
 """How often a running process looks whether new prices were fetched."""
+_FORK_WAIT_S = 5.0
+"""What a fork waits for a file to be opened or prices to be loaded; rather that than a child that hangs."""
 _METRICS_FOLDER = "metrics"
 _LIMITS_FILE = "limits.sqlite3"
 
@@ -44,6 +46,7 @@ class Books:
         self._snapshot = snapshot
         self._lock = threading.Lock()
         self._price_lock = threading.Lock()
+        self._held: list[threading.Lock] = []
         """Held while prices load, which no request under way may wait for."""
         self._pricing: PriceBook | None = None
         self._look_at = 0.0
@@ -204,6 +207,21 @@ class Books:
         if self._snapshot.data_dir is not None:
             self._publisher = Publisher(self.metrics, Path(self._snapshot.data_dir) / _METRICS_FOLDER)
             self._publisher.start()
+
+    def hold_still(self) -> None:
+        """Before a fork: wait until nobody opens or loads anything, for a child would wait for it forever."""
+        if self._loading is not None and self._loading is not threading.current_thread():
+            self._loading.join(_FORK_WAIT_S)
+        self._held = [lock for lock in (self._lock, self._price_lock) if lock.acquire(timeout=_FORK_WAIT_S)]
+
+    def go_on(self) -> None:
+        """After a fork, in the parent."""
+        for lock in self._held:
+            lock.release()
+
+    def begin_anew(self) -> None:
+        """After a fork, in the child: nobody here holds a lock."""
+        self._lock, self._price_lock = threading.Lock(), threading.Lock()
 
     def statistics(self) -> dict[str, Any]:
         """How ledger and limits fare; what has not been opened has nothing to say."""

@@ -65,7 +65,11 @@ class Models:
         self.sync = SyncModels(self)
         """Blocking twins of the async methods, over one background loop."""
         this = weakref.ref(self)
-        os.register_at_fork(after_in_child=lambda: _forked(this()))
+        os.register_at_fork(
+            before=lambda: _hold_still(this()),
+            after_in_parent=lambda: _go_on(this()),
+            after_in_child=lambda: _begin_anew(this()),
+        )
 
     # --- calls ----------------------------------------------------------------------------------------------------------
 
@@ -318,10 +322,21 @@ class Models:
         return {**self._shared.statistics(), **self._books.statistics()}
 
 
-def _forked(models: Models | None) -> None:
+def _hold_still(models: Models | None) -> None:
+    if models is not None:
+        models._books.hold_still()
+
+
+def _go_on(models: Models | None) -> None:
+    if models is not None:
+        models._books.go_on()
+
+
+def _begin_anew(models: Models | None) -> None:
     """Begin anew in a process that was forked off: what its parent asks is not its own, and nobody here holds a lock."""
     if models is not None:
         models._swap = threading.Lock()
+        models._books.begin_anew()
         models._shared.forget_runs()
         models.sync.forget()
 

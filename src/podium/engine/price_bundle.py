@@ -8,7 +8,6 @@ Rules. What cannot be read of it is absent, and counted; a zero in it is meant, 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping
 from datetime import date, time
 from decimal import Decimal
@@ -32,10 +31,12 @@ def bundled_source() -> str:
 
 
 class BundledLayer:
-    """The bundled rows, made when they are first asked for. Thread-safe."""
+    """The bundled rows, made when they are first asked for.
+
+    Thread-safe without a lock, which a fork could leave held for good: who comes at the same moment reads the same rows.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._providers: dict[str, Provider] | None = None
         self._rows: dict[str, dict[str, Row]] = {}
 
@@ -52,25 +53,21 @@ class BundledLayer:
 
     def rows(self, kind: str) -> Mapping[str, Row]:
         """Return the rows of a provider kind by the model's part of their names."""
-        if (rows := self._rows.get(kind)) is not None:
-            return rows
-        with self._lock:
-            if (rows := self._rows.get(kind)) is None:
-                provider = self._load().get(kind)
-                read = {} if provider is None else read_genai([_plain(provider)], bundled_source(), None, curated=True).rows
-                rows = self._rows[kind] = {name.partition("/")[2]: row for name, row in read.items()}
+        rows = self._rows.get(kind)
+        if rows is None:
+            provider = self._load().get(kind)
+            read = {} if provider is None else read_genai([_plain(provider)], bundled_source(), None, curated=True).rows
+            rows = self._rows[kind] = {name.partition("/")[2]: row for name, row in read.items()}
         return rows
 
     def fallbacks(self, kind: str) -> tuple[str, ...]:
         """Return the kinds whose prices hold where this kind has none of its own."""
-        with self._lock:
-            provider = self._load().get(kind)
+        provider = self._load().get(kind)
         return tuple(map(kind_of, provider.fallback_model_providers or ())) if provider is not None else ()
 
     def names(self) -> Iterator[str]:
         """Return all names."""
-        with self._lock:
-            kinds = tuple(self._load())
+        kinds = tuple(self._load())
         return (f"{kind}/{model}" for kind in kinds for model in self.rows(kind))
 
 

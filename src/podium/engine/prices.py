@@ -9,7 +9,6 @@ say so. Only what the config itself says wrongly is an error.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
@@ -28,13 +27,15 @@ FILE_NAME = "pricing-cache.json"
 
 
 class FileLayer:
-    """The rows of a price file, decoded when they are first asked for. Thread-safe."""
+    """The rows of a price file, decoded when they are first asked for.
+
+    Thread-safe without a lock, which a fork could leave held for good: who comes at the same moment reads the same rows.
+    """
 
     def __init__(self, heading: Heading, problems: list[str], file: str) -> None:
         self.heading = heading
         self._problems = problems
         self._file = file
-        self._lock = threading.Lock()
         self._rows: dict[str, dict[str, Row]] = {}
         self._raw: dict[str, dict[str, Any]] = {}
         for name, raw in heading.models.items():
@@ -48,11 +49,9 @@ class FileLayer:
 
     def rows(self, kind: str) -> Mapping[str, Row]:
         """Return the rows of a provider kind by the model's part of their names."""
-        if (rows := self._rows.get(kind)) is not None:
-            return rows
-        with self._lock:
-            if (rows := self._rows.get(kind)) is None:
-                rows = self._rows[kind] = dict(self._read(kind))
+        rows = self._rows.get(kind)
+        if rows is None:
+            rows = self._rows[kind] = dict(self._read(kind))
         return rows
 
     def _read(self, kind: str) -> Iterator[tuple[str, Row]]:
