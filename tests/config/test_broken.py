@@ -61,7 +61,7 @@ def test_a_missing_file_a_folder_and_foreign_bytes_are_told(folder: Path) -> Non
     (folder / "control.yaml").write_bytes(b"providers: {}\nname: \x07\n")
     assert [str(problem) for problem in check_files(["gone.yaml", "users", "latin.yaml", "control.yaml"])] == [
         "gone.yaml: there is no such file. Check the path; `podium init` writes a starter config.",
-        "users: this is a folder, not a file. Name the files in it: `folder/*.yaml`.",
+        "users: this is a folder, not a file. Name a file in it; for users, all of them: `folder/*.yaml`.",
         "latin.yaml:2: this is not UTF-8 text. Save the file as UTF-8.",
         "control.yaml: the file has a character that YAML does not allow. Remove control characters.",
     ]

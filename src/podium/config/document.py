@@ -73,16 +73,24 @@ class Document:
         findings.add(message, hint=hint, path=path, file=self.file, line=self.line(path), severity=severity)
 
 
-def read_document(path: str | os.PathLike[str], findings: Findings) -> Document | None:
-    """Read a YAML file; what keeps it from being read is noted, and the answer is None."""
+_NO_CONFIG = "Check the path; `podium init` writes a starter config."
+
+
+def read_document(path: str | os.PathLike[str], findings: Findings, *, missing: str = _NO_CONFIG) -> Document | None:
+    """Read a YAML file; what keeps it from being read is noted, and the answer is None.
+
+    `missing` is what to do where there is none.
+    """
     file = os.fspath(path)
     findings.meet(file)
     try:
         text = FilePath(file).read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        findings.add("there is no such file.", hint="Check the path; `podium init` writes a starter config.", file=file)
+        findings.add("there is no such file.", hint=missing, file=file)
     except IsADirectoryError:
-        findings.add("this is a folder, not a file.", hint="Name the files in it: `folder/*.yaml`.", file=file)
+        findings.add(
+            "this is a folder, not a file.", hint="Name a file in it; for users, all of them: `folder/*.yaml`.", file=file
+        )
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         findings.add("this is not UTF-8 text.", hint="Save the file as UTF-8.", file=file, line=line)

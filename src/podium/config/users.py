@@ -27,6 +27,8 @@ from podium.routing.snapshot import Experiment, User
 
 _GLOB_SIGNS = frozenset("*?[")
 
+_NO_FILE = "Check the path, which counts from the config's folder, or from where the program runs."
+
 
 def compile_user(
     reader: Reader,
@@ -139,7 +141,7 @@ def read_user(
     known: Known | None = None,
 ) -> User | None:
     """Read a user file; faults are noted."""
-    document = read_document(file, findings)
+    document = read_document(file, findings, missing=_NO_FILE)
     if document is None:
         return None
     return compile_user_file(document, findings, values, given_id=given_id, stem=stem, known=known)
