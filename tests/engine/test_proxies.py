@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -103,11 +104,13 @@ async def test_a_proxy_that_refuses_is_named_without_its_password(
 
 
 async def test_a_proxy_that_does_not_run_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", "http://me:secretword@127.0.0.1:1")
-    with pytest.raises(
-        Unreachable, match=r"No connection to the proxy http://127.0.0.1:1, through which http://llm.ex"
-    ) as caught:
-        await ask("http://llm.example.test/v1")
+    with socket.socket() as taken:  # bound, so that nobody else can listen there, and not listening
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("http_proxy", f"http://me:secretword@127.0.0.1:{port}")
+        words = rf"No connection to the proxy http://127.0.0.1:{port}, through which http://llm.ex"
+        with pytest.raises(Unreachable, match=words) as caught:
+            await ask("http://llm.example.test/v1")
     assert "secretword" not in str(caught.value)
 
 

@@ -97,7 +97,8 @@ def test_a_forked_child_writes_a_segment_of_its_own_and_lets_its_parents_go(fold
     assert not segments.is_locked(descriptors[1])
     for descriptor in (*descriptors, gone):
         os.close(descriptor)
-    assert [each.request_id for each in read_all(folder) if hasattr(each, "request_id")] == ["request-1", "request-2"]
+    # Two segments that were begun in the same moment have no order.
+    assert {each.request_id for each in read_all(folder) if hasattr(each, "request_id")} == {"request-1", "request-2"}
 
 
 def test_a_group_is_synced_without_the_caller(folder: Path) -> None:

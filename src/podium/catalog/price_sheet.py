@@ -171,6 +171,10 @@ class Row(Rates, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, **{name: getattr(span, name) for name in RATE_NAMES}, tiers=span.tiers)
 
 
+_decode_row = msgspec.json.Decoder(Row).decode
+"""Made with the module, and the type's own plan with it: msgspec 0.22 crashes where two threads make that plan at once."""
+
+
 class Heading(Document, frozen=True, kw_only=True):
     """The outer part of `pricing-cache.json`; its rows stay unread until they are asked for."""
 
@@ -216,7 +220,7 @@ def load_heading(data: bytes) -> Heading:
 def load_row(raw: bytes | msgspec.Raw) -> Row:
     """Read one row. Raises `NotPrices`."""
     try:
-        return msgspec.json.decode(raw, type=Row)
+        return _decode_row(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise NotPrices(str(error)) from None
 

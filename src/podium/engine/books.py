@@ -113,9 +113,11 @@ class Books:
         if not self.track_cost:
             return None
         book = self.pricing
-        if endpoint.price is None or endpoint.price[0] is not book:
-            endpoint.price = (book, find_target(book, endpoint.provider, endpoint.target.model))
-        return endpoint.price[1]
+        price = endpoint.price
+        if price is None or price[0] is not book:
+            with self._price_lock:  # the first look takes long; whoever comes meanwhile need not do it again
+                price = endpoint.price = (book, find_target(book, endpoint.provider, endpoint.target.model))
+        return price[1]
 
     @property
     def prices_come_first(self) -> bool:
