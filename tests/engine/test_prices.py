@@ -483,7 +483,7 @@ def test_a_provider_may_give_its_models_other_names() -> None:
     ]
 
 
-def test_the_bundled_data_is_read_once_from_many_threads() -> None:
+def test_many_threads_get_the_same_rows_of_the_bundled_data() -> None:
     layer = BundledLayer()
     got: list[Any] = []
     threads = [threading.Thread(target=lambda: got.append(layer.rows("openai"))) for _ in range(8)]

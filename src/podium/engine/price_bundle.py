@@ -33,7 +33,7 @@ def bundled_source() -> str:
 class BundledLayer:
     """The bundled rows, made when they are first asked for.
 
-    Thread-safe without a lock, which a fork could leave held for good: who comes at the same moment reads the same rows.
+    Thread-safe without a lock, which a fork could leave held for good: who comes at the same moment gets the same rows.
     """
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class BundledLayer:
         if rows is None:
             provider = self._load().get(kind)
             read = {} if provider is None else read_genai([_plain(provider)], bundled_source(), None, curated=True).rows
-            rows = self._rows[kind] = {name.partition("/")[2]: row for name, row in read.items()}
+            rows = self._rows.setdefault(kind, {name.partition("/")[2]: row for name, row in read.items()})
         return rows
 
     def fallbacks(self, kind: str) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ FILE_NAME = "pricing-cache.json"
 class FileLayer:
     """The rows of a price file, decoded when they are first asked for.
 
-    Thread-safe without a lock, which a fork could leave held for good: who comes at the same moment reads the same rows.
+    Thread-safe without a lock, which a fork could leave held for good: who comes at the same moment gets the same rows.
     """
 
     def __init__(self, heading: Heading, problems: list[str], file: str) -> None:
@@ -51,7 +51,7 @@ class FileLayer:
         """Return the rows of a provider kind by the model's part of their names."""
         rows = self._rows.get(kind)
         if rows is None:
-            rows = self._rows[kind] = dict(self._read(kind))
+            rows = self._rows.setdefault(kind, dict(self._read(kind)))
         return rows
 
     def _read(self, kind: str) -> Iterator[tuple[str, Row]]:
