@@ -23,6 +23,8 @@ from podium.config.sections import (
     LedgerSection,
     PriceSection,
     ProviderSection,
+    RolloutSection,
+    RuleSection,
     Section,
     TeamSection,
     TierSection,
@@ -80,6 +82,8 @@ def test_the_tables_of_settings_and_results_are_complete() -> None:
         ("team", TeamSection),
         ("price", PriceSection),
         ("ledger", LedgerSection),
+        ("rollout", RolloutSection),
+        ("rule", RuleSection),
     ],
 )
 def test_a_table_of_keys_has_every_key_with_its_default(name: str, section: type[Section]) -> None:

@@ -41,12 +41,17 @@ def experiments(context: typer.Context, incomplete: str) -> list[str]:
     return _fitting(found, incomplete)
 
 
+def rollouts(context: typer.Context, incomplete: str) -> list[str]:
+    """Complete a rollout's name."""
+    return _fitting(_mapping(_config(context)[0], "rollouts"), incomplete)
+
+
 def _fitting(names: Any, incomplete: str) -> list[str]:
     return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
 
 
 def _config(context: typer.Context) -> tuple[dict[str, Any], Path]:
-    around = context.parent.params if context.parent else {}
+    around = context.find_root().params
     given = context.params.get("config") or around.get("config") or os.environ.get("PODIUM_CONFIG") or "podium.yaml"
     path = Path(str(given))
     return _read(path), path.parent

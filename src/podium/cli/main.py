@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 import podium
-from podium.cli import check, console, demo, explain, init, metrics, prices, providers, run, sim, usage
+from podium.cli import check, console, demo, explain, init, metrics, prices, providers, rollout, run, sim, usage
 from podium.cli.options import ConfigOption
 from podium.errors import PodiumError
 
@@ -83,6 +83,7 @@ app.command("sim")(sim.sim)
 app.command("demo")(demo.demo)
 app.add_typer(prices.app, name="prices")
 app.add_typer(usage.app, name="usage")
+app.add_typer(rollout.app, name="rollout")
 app.command("metrics")(metrics.metrics)
 
 

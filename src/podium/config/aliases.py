@@ -43,7 +43,7 @@ def check_aliases(reader: Reader, snapshot: Snapshot, tiers: Collection[str], pr
         if name in tiers:
             reader.warn(path, f"the alias hides the tier {show(name)}.", f"`tier:{name}` still means the tier.")
         if spec not in snapshot.aliases:
-            _check_spec(reader, snapshot, spec, path, tiers, providers)
+            check_spec(reader, snapshot, spec, path, tiers, providers)
             continue
         seen = [name]
         while spec in snapshot.aliases and spec not in seen:
@@ -54,9 +54,10 @@ def check_aliases(reader: Reader, snapshot: Snapshot, tiers: Collection[str], pr
             reader.note(path, f"aliases go round: {circle}.", "Point one of them at a tier or a model.")
 
 
-def _check_spec(
+def check_spec(
     reader: Reader, snapshot: Snapshot, spec: str, path: Path, tiers: Collection[str], providers: Collection[str]
 ) -> None:
+    """Note a spec at a path that names nothing; `tiers` and `providers` are all that are declared, faulty ones too."""
     try:
         parsed = parse(spec)
     except SpecError as error:

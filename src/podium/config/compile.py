@@ -19,6 +19,7 @@ from podium.config.environment import Environment, hide_secrets
 from podium.config.problems import Findings, Problem, choices, kind_of, show, suggestion
 from podium.config.providers import check_name, compile_provider
 from podium.config.records import compile_ledger, compile_prices, find_data_dir, find_pricing_cache
+from podium.config.rollouts import check_rollouts, compile_rollouts
 from podium.config.routes import compile_tier, duplicate_of
 from podium.config.sections import ConfigSection, HeadSection, ProviderSection, TierSection
 from podium.config.shape import Reader
@@ -137,11 +138,14 @@ class _Compilation:
             ledger=compile_ledger(reader, kept.get("ledger"), data_dir),
             unpriced=cast(Any, head.unpriced),
             on_lost=cast(Any, head.on_lost),
+            rollouts=compile_rollouts(reader, self._named(kept, "rollouts")),
+            max_stale_s=head.max_stale,
         )
         if head.default_tier is not None and head.default_tier not in tiers:
             hint = suggestion(head.default_tier, tiers, f"Use {choices(tiers)}." if tiers else "Add it under `tiers:`.")
             reader.note(("default_tier",), f"there is no tier {show(head.default_tier)}.", hint)
         check_aliases(reader, snapshot, list(tiers), list(declared))
+        check_rollouts(reader, snapshot, list(tiers), list(declared))
         self._warn_captures(snapshot)
         self._warn_silent(snapshot)
         return snapshot

@@ -79,6 +79,17 @@ Rate: TypeAlias = Annotated[
     PlainValidator(values.rate),
     _schema(anyOf=[{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\s*\$?\s*\d+(\.\d+)?"}]),
 ]
+Percent: TypeAlias = Annotated[
+    float,
+    PlainValidator(values.percent),
+    _schema(
+        description="From 0 to 100, as 25 or 12.5%.",
+        anyOf=[
+            {"type": "number", "minimum": 0, "maximum": 100},
+            {"type": "string", "pattern": r"^\s*\d{1,3}(\.\d+)?\s*%?\s*$"},
+        ],
+    ),
+]
 Timezone: TypeAlias = Annotated[str, PlainValidator(values.timezone), _schema(type="string", minLength=1)]
 FilePath: TypeAlias = Annotated[str, PlainValidator(values.path), _schema(type="string", minLength=1)]
 Pattern: TypeAlias = Annotated[str, PlainValidator(values.pattern), _schema(type="string", format="regex")]

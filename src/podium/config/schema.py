@@ -26,6 +26,7 @@ _SHORT: dict[str, dict[str, Any]] = {
     "ModelSection": {"type": "string", "minLength": 1},
     "ProviderSection": {"type": "null"},
     "TeamSection": {"type": "null"},
+    "RolloutSection": {"type": "null"},
     "LedgerSection": {"type": "string", "pattern": r"^(sqlite|memory|none):?$|\$\{"},
 }
 """Sections that may be written as one value."""

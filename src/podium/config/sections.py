@@ -26,6 +26,7 @@ from podium.config.fields import (
     Money,
     Name,
     Pattern,
+    Percent,
     Rate,
     Size,
     Text,
@@ -51,6 +52,9 @@ FsyncField: TypeAlias = Annotated[str, *choice(("group", "never"))]
 FullField: TypeAlias = Annotated[str, *choice(("continue", "refuse"))]
 PayloadsField: TypeAlias = Annotated[str, *choice(("none", "hashed", "full"))]
 UnpricedField: TypeAlias = Annotated[str, *choice(("allow", "refuse"))]
+UnitField: TypeAlias = Annotated[str, *choice(("user", "team", "key", "conversation"))]
+HashField: TypeAlias = Annotated[str, *choice(("sha256", "legacy_js"))]
+ArmField: TypeAlias = Annotated[str, *choice(("legacy", "candidate"))]
 LostField: TypeAlias = Annotated[str, *choice(("refuse", "continue"))]
 
 
@@ -278,6 +282,46 @@ class LedgerSection(Section):
         return store_name(value)
 
 
+class RuleSection(Section):
+    """A share of its own, or an arm, for some of a rollout's requests; all that it names must fit."""
+
+    user: Name | None = None
+    """Whom it is for."""
+    team: Name | None = None
+    """The team that it is for."""
+    tag: Name | None = None
+    """A tag in the request's metadata."""
+    percent: Percent | None = None
+    """How many of those take the candidate."""
+    arm: ArmField | None = None
+    """The arm that all of those take."""
+
+
+class RolloutSection(Section):
+    """How a rollout begins; from then on its store says how it stands."""
+
+    match: list[Name] = []
+    """The specs, or names of the legacy system, that it decides for; none: only calls that name the rollout."""
+    legacy: Name | None = None
+    """A spec; none: a function of yours, or what the call means without the rollout."""
+    candidate: Name | None = None
+    """A spec; none: what the call asks for, taken as written."""
+    percent: Percent = 0.0
+    """How many of the units take the candidate."""
+    test_users: list[Name] = []
+    """Users who take the candidate at any percentage."""
+    rules: list[RuleSection] = []
+    """Before the percentage; the first that fits decides."""
+    unit: UnitField = "user"
+    """What is drawn for: it always takes the same arm."""
+    salt: Name | None = None
+    """Tells its draw from that of other rollouts; by default its name."""
+    hash: HashField = "sha256"
+    """`legacy_js` is the `simpleHash` of the integration guide, for a cohort that it has drawn."""
+    enabled: Flag = True
+    """The kill switch: `false` gives everybody legacy, test users too."""
+
+
 class HeadSection(Section):
     """The single values at the top of a config."""
 
@@ -295,6 +339,8 @@ class HeadSection(Section):
     """The folder of ledger, limits and metrics; by default what PODIUM_DATA says, else `.podium` beside the config."""
     unpriced: UnpricedField = "refuse"
     """Whether a model whose price nobody knows may be asked under a cost limit."""
+    max_stale: Duration = 600.0
+    """How long the last known state of rollouts holds when their store is lost."""
     on_lost: LostField | None = None
     """What happens to requests while limits cannot be kept; by default `refuse` under a cost limit, else `continue`."""
 
@@ -312,6 +358,8 @@ class ConfigSection(HeadSection):
     """Users whose use is counted together, by name; a user's `team` says which is theirs."""
     prices: dict[str, PriceSection] = {}
     """Prices that come before all others, by `provider/model`."""
+    rollouts: dict[str, RolloutSection] = {}
+    """Moves from one spec, or from a function, to another, a few percent at a time, by name."""
     ledger: LedgerSection = LedgerSection()
     """How requests are kept on record; or `sqlite`, `memory` or `none`."""
     users: Annotated[

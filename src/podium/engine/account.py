@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING
@@ -30,7 +30,7 @@ from podium.engine.endpoint import Endpoint
 from podium.engine.estimate import Measured, can_tighten, highest_pico, measure
 from podium.engine.estimate import estimate as estimate_of
 from podium.engine.slots import QUEUE_WAIT_S
-from podium.errors import CostTooHigh, PodiumError, ProviderError
+from podium.errors import CostTooHigh, LimitError, PodiumError, ProviderError
 from podium.ledger import Ended, Settled, Started, pico_usd
 from podium.observe.record import AttemptRecord, RequestFacts, RequestRecord, cause_of, server_of
 from podium.routing.snapshot import Plan, Snapshot
@@ -54,6 +54,7 @@ class Account:
         "_closing",
         "_endpoints",
         "_facts",
+        "_holds",
         "_measured",
         "_plan",
         "_request",
@@ -63,7 +64,15 @@ class Account:
         "_watch",
     )
 
-    def __init__(self, books: Books, snapshot: Snapshot, plan: Plan, request: Request, request_id: str) -> None:
+    def __init__(
+        self,
+        books: Books,
+        snapshot: Snapshot,
+        plan: Plan,
+        request: Request,
+        request_id: str,
+        holds: Callable[[], bool] | None = None,
+    ) -> None:
         user = snapshot.users.get(plan.user_id) if plan.user_id is not None else None
         metadata = request.metadata
         self._books = books
@@ -74,6 +83,8 @@ class Account:
         self._asked: list[Target] = []
         self._closing: list[Settled] = []
         """Attempts that end with the request, and are put on record with it."""
+        self._holds = holds
+        """Says whether the rollout would still choose this request's arm; None: nothing did, or it cannot change."""
         self._snapshot = snapshot
         self._measured: Measured | None = None
         self._spending: Spending | None = None
@@ -85,6 +96,8 @@ class Account:
             strategy=plan.strategy.name,
             tier=plan.tier,
             experiment=plan.experiment,
+            rollout=plan.rollout,
+            arm=plan.arm,
             user_id=plan.user_id,
             team=metadata.get("team") or (user.team if user is not None else None),
             conversation=metadata.get("conversation"),
@@ -159,7 +172,8 @@ class Account:
     def launched(self, call: Call, endpoint: Endpoint, *, streamed: bool) -> None:
         """Put an attempt on record that is about to be sent.
 
-        Raises `StoreError` where it must be and cannot, `CostTooHigh` for a retry that could cost more than was reserved.
+        Raises `StoreError` where it must be and cannot, `CostTooHigh` for a retry that could cost more than was reserved, and
+        `LimitError` for one whose rollout was taken back meanwhile.
         """
         self._endpoints[call.number] = endpoint
         self._books.warm(endpoint)
@@ -178,6 +192,8 @@ class Account:
             spec=facts.spec,
             tier=facts.tier,
             experiment=facts.experiment,
+            rollout=facts.rollout,
+            arm=facts.arm,
             user_id=facts.user_id,
             team=facts.team,
             conversation=facts.conversation,
@@ -185,6 +201,13 @@ class Account:
             streamed=streamed,
         )
         self._started[call.number] = started
+        if self._holds is not None and call.target in self._asked and not self._holds():
+            raise LimitError(
+                f"{call.target} is not asked again: rollout {facts.rollout} was taken back while this request ran.",
+                code="rolled_back",
+                status=503,
+                hint="Ask again: the request then takes the legacy arm.",
+            )
         reserved_pico = self._reserve(call, endpoint, now)
         if reserved_pico is not None:
             self._started[call.number] = started = msgspec.structs.replace(started, reserved_pico=reserved_pico)
@@ -294,6 +317,8 @@ class Account:
                     strategy=facts.strategy,
                     tier=facts.tier,
                     experiment=facts.experiment,
+                    rollout=facts.rollout,
+                    arm=facts.arm,
                     user_id=facts.user_id,
                     team=facts.team,
                     conversation=facts.conversation,

@@ -13,11 +13,12 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from pydantic_core import PydanticCustomError
 
@@ -29,6 +30,8 @@ from podium.engine.around import Around, Shared, State
 from podium.engine.attempt import Patience
 from podium.engine.books import Books
 from podium.engine.language_model import LanguageModel, fresh_id
+from podium.engine.rollout_choice import Asker, Choice
+from podium.engine.rollouts import Rollouts
 from podium.engine.runner import Run
 from podium.engine.stream import TextStream
 from podium.engine.sync import SyncModels
@@ -44,7 +47,10 @@ from podium.types import Reasons, Result
 
 if TYPE_CHECKING:
     from podium.engine.compare import Asked
+    from podium.engine.gradual import Gradual, Legacy
     from podium.routing.compare import Comparison, JudgeChoice
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_TIMEOUT_S = 600.0
 """The whole request's time where nothing sets one (SCIENCE part 5)."""
@@ -62,6 +68,8 @@ class Models:
         self._state = State(snapshot)
         self._books = Books(snapshot, throttled=self._shared.throttled)
         self._swap = threading.Lock()
+        self.rollouts = Rollouts(snapshot, check=lambda spec: self._state.resolver.resolve(spec, auto=False))
+        """Moves from one spec to another, a few percent of the users at a time, and back at once."""
         self.sync = SyncModels(self)
         """Blocking twins of the async methods, over one background loop."""
         this = weakref.ref(self)
@@ -88,7 +96,7 @@ class Models:
         """
         check_caller(user_id, experiment, request_id, pin)
         with suppress(AllTargetsFailed):  # a provider may be enabled before the call
-            self._state.resolver.resolve(spec, user_id=user_id, experiment=experiment, pin=pin)
+            self._plan(self._state, spec, user_id, experiment, pin)
         return LanguageModel(self, spec, user_id=user_id, experiment=experiment, request_id=request_id, pin=pin)
 
     async def generate_text(
@@ -107,6 +115,7 @@ class Models:
         `timeout` is the whole request's: milliseconds, or `"30s"`. Raises `RequestError` and `SpecError` for a call that is
         wrong, `LimitError` where a limit says no, a `ProviderError` or `AllTargetsFailed` where nobody answers.
         """
+        await self.rollouts.ready()
         return await self._run(spec, user_id, experiment, request_id, pin, timeout, ask, stream=False)[0].wait()
 
     def stream_text(
@@ -168,7 +177,42 @@ class Models:
 
         Raises what the call would raise before anything is sent.
         """
-        return self._state.resolver.resolve(spec, user_id=user_id, experiment=experiment, pin=pin).reasons
+        return self._plan(self._state, spec, user_id, experiment, pin)[0].reasons
+
+    def _plan(
+        self,
+        state: State,
+        spec: str | None,
+        user_id: str | None,
+        experiment: str | None,
+        pin: bool,
+        metadata: Mapping[str, Any] | None = None,
+        choice: Choice | None = None,
+    ) -> tuple[Plan, Choice | None]:
+        """Resolve a spec, or that of the arm which a rollout chooses. `metadata` None: nothing is asked, only explained."""
+        if choice is None and not pin and self.rollouts.exist:
+            asker = self._asker(state, user_id, metadata or {})
+            choice = self.rollouts.choose(spec, asker, count=metadata is not None)
+        if choice is None:
+            return state.resolver.resolve(spec, user_id=user_id, experiment=experiment, pin=pin), None
+        arm = choice.spec or spec
+        as_is = choice.spec is None and choice.arm == "legacy"  # what the call means without the rollout
+        plan = state.resolver.resolve(arm, user_id=user_id, experiment=experiment, pin=pin, auto=as_is)
+        reasons = plan.reasons.replace(spec=spec, steps=(choice.why, *plan.reasons.steps))
+        return plan.replace(reasons=reasons, rollout=choice.rollout, arm=choice.arm), choice
+
+    def _choose_in(self, rollout: str, user_id: str | None, metadata: Mapping[str, Any] | None) -> Choice:
+        """Let a rollout choose, and count that."""
+        return self.rollouts.choose_in(rollout, self._asker(self._state, user_id, metadata or {}))
+
+    def _asker(self, state: State, user_id: str | None, metadata: Mapping[str, Any]) -> Asker:
+        user = state.snapshot.users.get(user_id) if user_id is not None else None
+        return Asker(
+            user_id=user_id,
+            team=metadata.get("team") or (user.team if user is not None else None),
+            conversation=metadata.get("conversation"),
+            tags=tuple(metadata.get("tags") or ()),
+        )
 
     def _run(
         self,
@@ -181,11 +225,12 @@ class Models:
         ask: Mapping[str, Any],
         *,
         stream: bool,
+        choice: Choice | None = None,
     ) -> tuple[Run, Plan]:
         state = self._state
         check_caller(user_id, experiment, request_id, pin)
         request = load_request(spec or "", ask, stream=stream)
-        plan = state.resolver.resolve(spec, user_id=user_id, experiment=experiment, pin=pin)
+        plan, choice = self._plan(state, spec, user_id, experiment, pin, request.metadata, choice)
         request_id = request_id or fresh_id()
         run = Run(
             Around(self._shared, state, plan),
@@ -196,9 +241,13 @@ class Models:
             bounded=timeout is not None or plan.timeout_s is not None,
             patience=self._patience,
             slots=self._shared.slots_of_user(plan.user_id, state.snapshot),
-            account=Account(self._books, state.snapshot, plan, request, request_id),
+            account=Account(self._books, state.snapshot, plan, request, request_id, self._holds(choice)),
         )
         return run, plan
+
+    def _holds(self, choice: Choice | None) -> Callable[[], bool] | None:
+        """What says before a retry whether a call that took the candidate would still take it."""
+        return partial(self.rollouts.still, choice) if choice is not None and choice.arm == "candidate" else None
 
     @staticmethod
     def _time_s(plan: Plan, timeout: float | str | None, snapshot: Snapshot) -> float:
@@ -211,6 +260,28 @@ class Models:
             (snapshot.providers[target.provider].timeout_s or DEFAULT_TIMEOUT_S for target in plan.targets),
             default=DEFAULT_TIMEOUT_S,
         )
+
+    # --- moving over ----------------------------------------------------------------------------------------------------
+
+    def gradual(
+        self, rollout: str, *, legacy: Legacy | None = None, legacy_names: Mapping[str, str] | None = None, generate: Any = None
+    ) -> Gradual:
+        """Return the guide's wrapper: one object that answers by the legacy system or by Podium, as the rollout says.
+
+        See `podium.engine.gradual.Gradual`. Raises `RequestError` for a rollout that there is not.
+        """
+        from podium.engine.gradual import Gradual
+
+        return Gradual(self, rollout, legacy=legacy, legacy_names=legacy_names, generate=generate)
+
+    def migrate(self, rollout: str, *, candidate: Any = None, user: str = "user_id") -> Callable[[F], F]:
+        """Return a decorator that lets an existing function answer, or the candidate, as the rollout says.
+
+        See `podium.engine.gradual.migration`. Raises `RequestError` for a rollout that there is not.
+        """
+        from podium.engine.gradual import migration
+
+        return migration(self, rollout, candidate, user)
 
     # --- money and memory -----------------------------------------------------------------------------------------------
 
@@ -303,6 +374,7 @@ class Models:
         if tasks:
             await asyncio.wait(tasks)
         await self._shared.transport.close()
+        await asyncio.to_thread(self.rollouts.close)
         await asyncio.to_thread(self._books.close)
 
     async def __aenter__(self) -> Self:
@@ -319,17 +391,20 @@ class Models:
 
     def statistics(self) -> dict[str, Any]:
         """What runs at this moment (upstream calls, slots), and how ledger and limits fare; for people and dashboards."""
-        return {**self._shared.statistics(), **self._books.statistics()}
+        facts = {**self._shared.statistics(), **self._books.statistics()}
+        return {**facts, "rollouts": self.rollouts.statistics()} if self.rollouts.exist else facts
 
 
 def _hold_still(models: Models | None) -> None:
     if models is not None:
         models._books.hold_still()
+        models.rollouts.hold_still()
 
 
 def _go_on(models: Models | None) -> None:
     if models is not None:
         models._books.go_on()
+        models.rollouts.go_on()
 
 
 def _begin_anew(models: Models | None) -> None:
@@ -338,6 +413,7 @@ def _begin_anew(models: Models | None) -> None:
         models._swap = threading.Lock()
         models._books.begin_anew()
         models._shared.forget_runs()
+        models.rollouts.begin_anew()
         models.sync.forget()
 
 

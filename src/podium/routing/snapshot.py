@@ -12,6 +12,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Literal
 
+from podium.routing.rollout import Arm, Rollout
 from podium.types import Profile, Reasons, Secret, Target, Value
 
 StrategyName = Literal["first", "fallback", "race", "consensus"]
@@ -175,6 +176,10 @@ class Snapshot(Value, frozen=True, kw_only=True):
     """Whether a model without a price may be asked under a cost limit."""
     on_lost: Literal["refuse", "continue"] | None = None
     """What happens when limits cannot be coordinated; None: `refuse` where a cost limit applies, else `continue`."""
+    rollouts: dict[str, Rollout] = {}
+    """How the config's rollouts begin; how they stand is their store's to say."""
+    max_stale_s: float = 600.0
+    """How long the last known state of rollouts holds when their store is lost."""
     profiles: tuple[tuple[str, str, Profile], ...] = ()
     """(glob of provider kinds, glob of upstream model names, profile), first match wins."""
 
@@ -193,3 +198,7 @@ class Plan(Value, frozen=True, kw_only=True):
     tier: str | None = None
     experiment: str | None = None
     user_id: str | None = None
+    rollout: str | None = None
+    """The rollout that chose the spec which this is the plan of."""
+    arm: Arm | None = None
+    """The arm that it chose."""

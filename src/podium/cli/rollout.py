@@ -1,0 +1,352 @@
+"""`podium rollout`: how rollouts stand, and changing that: a rollback reaches every running process within a second.
+
+Rules. What a command finds or made goes to stdout, also as JSON; every change says who, when and why on the rollout's record.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from podium.cli import complete, console
+from podium.cli.options import ConfigOption, JsonOption, config_of
+from podium.cli.source import open_models
+from podium.errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from podium.coordination.rollouts import Change
+    from podium.engine.rollouts import Rollouts, RolloutUsage
+    from podium.routing.rollout import Rollout, Rule
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    name="rollout",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+    help="""Show how rollouts stand, and change that; a change holds in every running process within a second.
+
+[bold]Examples[/bold]
+
+  podium rollout list
+
+  podium rollout set chat 25 --why "a quiet week at 10 %"
+
+  podium rollout disable chat
+
+  podium rollout undo chat""",
+)
+
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="The rollout, as the config names it.", autocompletion=complete.rollouts)
+]
+WhyOption = Annotated[str | None, typer.Option("--why", metavar="TEXT", help="Why, for the history.", show_default=False)]
+WhoOption = Annotated[
+    str | None,
+    typer.Option("--who", metavar="NAME", help="Who, for the history. Default: your account's name.", show_default=False),
+]
+WindowOption = Annotated[
+    str, typer.Option("--window", "-w", metavar="TIME", help="How far back calls are counted, as 1h or 7d.")
+]
+
+
+def _with(context: typer.Context, json: bool, config: str | None, work: Callable[[Rollouts], T]) -> T:
+    """Do something with the rollouts of the config."""
+    with console.errors_as_json(json):
+        models = open_models(config_of(context, config)).models
+        rollouts = models.rollouts
+        if rollouts.exist and models.snapshot.data_dir is None:
+            raise RequestError(
+                "This config has no data folder, so its rollouts live in each process alone.", hint="Set `data_dir`."
+            )
+        try:
+            return work(rollouts)
+        finally:
+            rollouts.close()
+
+
+@app.command("list")
+def list_(context: typer.Context, json: JsonOption = False, config: ConfigOption = None) -> None:
+    """List the rollouts and how they stand.
+
+    [bold]Example[/bold]
+
+      podium rollout list
+    """
+    found = _with(context, json, config, lambda rollouts: rollouts.list())
+    if json:
+        console.write_json({"rollouts": [rollout.to_dict() for rollout in found]})
+        return
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    for title in ("name", "percent", "enabled", "legacy", "candidate", "test users"):
+        table.add_column(title, no_wrap=title != "test users")
+    for each in found:
+        sides = (each.legacy or "(yours)", each.candidate or "(as asked)")
+        table.add_row(each.name, f"{each.percent:g} %", "yes" if each.enabled else "no", *sides, ", ".join(each.test_users))
+    if found:
+        console.console("out").print(table)
+    else:
+        console.write_out("No rollouts. Declare them under `rollouts:` in the config.\n")
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    name: NameArgument,
+    window: WindowOption = "24h",
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show how a rollout stands, what calls really took, and its last change.
+
+    [bold]Example[/bold]
+
+      podium rollout show chat --window 1h
+    """
+
+    def work(rollouts: Rollouts) -> tuple[Rollout, RolloutUsage, Change | None]:
+        rollout = rollouts.show(name)
+        return rollout, rollouts.usage(name, window), next(iter(rollouts.history(name, most=1)), None)
+
+    rollout, usage, last = _with(context, json, config, work)
+    if json:
+        change = None if last is None else last.to_dict()
+        console.write_json({"rollout": rollout.to_dict(), "usage": usage.to_dict(), "last_change": change})
+        return
+    calls = usage.legacy + usage.candidate
+    took = f"{usage.candidate:,} of {console.plural(calls, 'call')} ({usage.percent:.1f} %)" if calls else "no call"
+    lines = [
+        (
+            "percent",
+            f"{rollout.percent:g} % of each {rollout.unit}" if rollout.enabled else f"{rollout.percent:g} %, but disabled",
+        ),
+        ("really", f"{took} took the candidate in the last {window}"),
+        ("legacy", rollout.legacy or "your own function, or what the call means without the rollout"),
+        ("candidate", rollout.candidate or "what the call asks for, as written"),
+        ("match", ", ".join(rollout.match) or "calls that name the rollout"),
+        ("test users", ", ".join(rollout.test_users) or "none"),
+        ("rules", "; ".join(map(_rule, rollout.rules)) or "none"),
+        ("draws by", f"{rollout.hash}" + (f", salt {rollout.salt}" if rollout.hash == "sha256" else "")),
+        ("last change", "none" if last is None else _change(last)),
+    ]
+    console.write_out(f"{rollout.name}\n" + "".join(f"  {title:<12} {text}\n" for title, text in lines))
+
+
+@app.command("set")
+def set_(
+    context: typer.Context,
+    name: NameArgument,
+    percent: Annotated[
+        str | None, typer.Argument(metavar="[PERCENT]", help="0 to 100; test users keep the candidate at 0.")
+    ] = None,
+    candidate: Annotated[
+        str | None, typer.Option("--candidate", metavar="SPEC", help="A new candidate.", autocompletion=complete.specs)
+    ] = None,
+    legacy: Annotated[
+        str | None, typer.Option("--legacy", metavar="SPEC", help="A new legacy spec.", autocompletion=complete.specs)
+    ] = None,
+    why: WhyOption = None,
+    who: WhoOption = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Set how many percent take the candidate, or an arm's spec.
+
+    [bold]Examples[/bold]
+
+      podium rollout set chat 25
+
+      podium rollout set chat 0 --why "answers too long"
+    """
+    _tell(
+        _with(
+            context,
+            json,
+            config,
+            lambda rollouts: rollouts.set(name, percent=percent, candidate=candidate, legacy=legacy, why=why, who=who),
+        ),
+        json,
+    )
+
+
+@app.command()
+def enable(
+    context: typer.Context,
+    name: NameArgument,
+    why: WhyOption = None,
+    who: WhoOption = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Switch a rollout on.
+
+    [bold]Example[/bold]
+
+      podium rollout enable chat
+    """
+    _tell(_with(context, json, config, lambda rollouts: rollouts.enable(name, why=why, who=who)), json)
+
+
+@app.command()
+def disable(
+    context: typer.Context,
+    name: NameArgument,
+    why: WhyOption = None,
+    who: WhoOption = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Switch a rollout off: everybody gets legacy, test users too.
+
+    [bold]Example[/bold]
+
+      podium rollout disable chat --why "errors at the candidate"
+    """
+    _tell(_with(context, json, config, lambda rollouts: rollouts.disable(name, why=why, who=who)), json)
+
+
+UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.", autocompletion=complete.users)]
+
+
+@app.command("add-user")
+def add_user(
+    context: typer.Context,
+    name: NameArgument,
+    user: UserArgument,
+    why: WhyOption = None,
+    who: WhoOption = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Let a user take the candidate at any percentage.
+
+    [bold]Example[/bold]
+
+      podium rollout add-user chat researcher-1
+    """
+    _tell(_with(context, json, config, lambda rollouts: rollouts.add_user(name, user, why=why, who=who)), json)
+
+
+@app.command("remove-user")
+def remove_user(
+    context: typer.Context,
+    name: NameArgument,
+    user: UserArgument,
+    why: WhyOption = None,
+    who: WhoOption = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Let a test user be one of all again.
+
+    [bold]Example[/bold]
+
+      podium rollout remove-user chat researcher-1
+    """
+    _tell(_with(context, json, config, lambda rollouts: rollouts.remove_user(name, user, why=why, who=who)), json)
+
+
+@app.command()
+def undo(
+    context: typer.Context,
+    name: NameArgument,
+    why: WhyOption = None,
+    who: WhoOption = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Take back the last change; asked again, the one before it.
+
+    [bold]Example[/bold]
+
+      podium rollout undo chat
+    """
+    change = _with(context, json, config, lambda rollouts: rollouts.undo(name, why=why, who=who))
+    if json:
+        console.write_json({"change": change.to_dict()})
+    else:
+        console.write_out(f"Took back change {change.undoes}. {_stands(change.after)}\n")
+
+
+@app.command()
+def history(
+    context: typer.Context,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="The rollout; all of them by default.", autocompletion=complete.rollouts),
+    ] = None,
+    most: Annotated[int, typer.Option("--most", "-n", metavar="COUNT", min=1, help="How many changes.")] = 20,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """List the last changes: when, who, what and why, the latest first.
+
+    [bold]Example[/bold]
+
+      podium rollout history chat
+    """
+    changes = _with(context, json, config, lambda rollouts: rollouts.history(name, most=most))
+    if json:
+        console.write_json({"changes": [change.to_dict() for change in changes]})
+        return
+    for change in changes:
+        console.write_out(f"{change.id:>4}  {'' if name else f'{change.name}: '}{_change(change)}\n")
+
+
+# --- words -----------------------------------------------------------------------------------------------------------
+
+
+def _tell(rollout: Rollout, json: bool) -> None:
+    if json:
+        console.write_json({"rollout": rollout.to_dict()})
+    else:
+        console.write_out(f"{_stands(rollout)}\n")
+
+
+def _stands(rollout: Rollout) -> str:
+    if not rollout.enabled:
+        return f"{rollout.name} is disabled: everybody gets legacy (it is set to {rollout.percent:g} %)."
+    testers = f", and {console.plural(len(rollout.test_users), 'test user')}" if rollout.test_users else ""
+    return f"{rollout.name} gives the candidate to {rollout.percent:g} %{testers}."
+
+
+def _rule(rule: Rule) -> str:
+    named = (("user", rule.user), ("team", rule.team), ("tag", rule.tag))
+    whom = " and ".join(f"{what} {value}" for what, value in named if value is not None)
+    return f"{whom}: {rule.arm or f'{rule.percent:g} %'}"
+
+
+def _change(change: Change) -> str:
+    """Say a change on one line."""
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(change.at))
+    why = f" ({console.short(change.why, 200)})" if change.why else ""
+    return f"{when}  {change.who}: {_what(change)}{why}"
+
+
+def _what(change: Change) -> str:
+    before, after = change.before, change.after
+    if before is None:
+        how = "from the last known state" if change.action == "restore" else "as the config says"
+        return f"began {how}, at {after.percent:g} %"
+    told = [f"{field} {_value(getattr(before, field))} -> {_value(getattr(after, field))}" for field in _changed(before, after)]
+    undone = f"undid change {change.undoes}" if change.undoes is not None else change.action.replace("_", " ")
+    return f"{undone}: {', '.join(told) or 'nothing changed'}"
+
+
+def _changed(before: Rollout, after: Rollout) -> list[str]:
+    return [field for field in before.__struct_fields__ if getattr(before, field) != getattr(after, field)]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(str, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)

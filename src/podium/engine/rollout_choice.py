@@ -1,0 +1,84 @@
+"""What a rollout chooses for one call: from its state as this process knows it, and who asks.
+
+Theory. `podium.routing.rollout.decide` decides from a state that is known. Here is what else a process must think of: that it
+knows none yet, or that what it knows is old.
+
+Rules. Nothing here waits or changes anything. What was never known gives legacy, and so does what is too old, but a rollout at
+100 %: its legacy may be gone. The reasons say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from podium.routing.rollout import Arm, Decision, Rollout, decide
+from podium.routing.spec import quote
+from podium.types import Value
+
+LOST_AFTER_S = 2.0
+"""A store that was last seen so long ago is lost."""
+
+
+class Asker(Value, frozen=True, kw_only=True):
+    """Who asks, as far as rollouts look at it."""
+
+    user_id: str | None = None
+    team: str | None = None
+    conversation: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+class Choice(Value, frozen=True, kw_only=True):
+    """What a rollout chose for a call."""
+
+    rollout: str
+    arm: Arm
+    spec: str | None
+    """The arm's spec, to be taken as written; None: the arm is what the call means without the rollout."""
+    why: str
+    """One sentence."""
+    asker: Asker = Asker()
+
+
+class Known:
+    """A state of all rollouts."""
+
+    __slots__ = ("by_match", "is_known", "states")
+
+    def __init__(self, states: Mapping[str, Rollout], *, is_known: bool = True) -> None:
+        self.states = states
+        self.by_match = {spec: rollout for rollout in states.values() for spec in rollout.match}
+        self.is_known = is_known
+
+
+def choice(known: Known, rollout: Rollout, asker: Asker, age_s: float, max_stale_s: float) -> Choice:
+    """Return the arm that a call takes; `age_s` is how long ago the store was last seen."""
+    decision, note = _decide(known, rollout, asker, age_s, max_stale_s)
+    return Choice(
+        rollout=rollout.name,
+        arm=decision.arm,
+        spec=rollout.legacy if decision.arm == "legacy" else rollout.candidate or None,
+        why=f"Rollout {quote(rollout.name)} chose the {decision.arm} arm: {decision.reason}{note}.",
+        asker=asker,
+    )
+
+
+def _decide(known: Known, rollout: Rollout, asker: Asker, age_s: float, max_stale_s: float) -> tuple[Decision, str]:
+    """The decision, and what is to be said of the store."""
+    if not known.is_known:
+        why = "the store of rollouts has not answered yet, and how this one stands was never known"
+        return Decision(arm="legacy", reason=why, by="disabled"), ""
+    note = ""
+    if age_s > LOST_AFTER_S:
+        if age_s > max_stale_s and rollout.percent < 100:
+            why = f"the store of rollouts is lost for {age_s:.0f} s, longer than the {max_stale_s:g} s of `max_stale`"
+            return Decision(arm="legacy", reason=why, by="disabled"), ""
+        note = f" (as last known: the store of rollouts is lost for {age_s:.0f} s)"
+    unit_id: str | None = None
+    if rollout.unit == "user":
+        unit_id = asker.user_id
+    elif rollout.unit == "team":
+        unit_id = asker.team
+    elif rollout.unit == "conversation":
+        unit_id = asker.conversation
+    return decide(rollout, user_id=asker.user_id, team=asker.team, tags=asker.tags, unit_id=unit_id), note

@@ -1,0 +1,442 @@
+"""Rollouts at work: which arm a call takes, how they stand, and who changed that.
+
+Theory. The state is an immutable table in memory, swapped whole: a call reads it and waits for nothing. A thread watches the
+store, and swaps the table within a tenth of a second of any process's change; so a rollback is everywhere before a second
+is over. A config without rollouts has neither thread nor file.
+
+Rules.
+- The config says which rollouts there are, the store how they stand. A change goes to the store first, then to memory.
+- A store that is lost leaves the last known state for `max_stale`; then every rollout gives legacy, but one at 100 %, whose
+  legacy may be gone, goes on. A store that never answered: legacy. Both are logged, and said in the call's reasons.
+- What is chosen is counted in memory, and added to the store's counts once a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import getpass
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import PydanticCustomError
+
+from podium.config.values import duration
+from podium.config.values import percent as load_percent
+from podium.engine.rollout_choice import Asker, Choice, Known, choice
+from podium.errors import RequestError, StoreError
+from podium.routing.rollout import Arm, Rollout
+from podium.routing.snapshot import Snapshot
+from podium.routing.spec import quote
+from podium.routing.spelling import nearest
+from podium.types import Value
+
+if TYPE_CHECKING:
+    from podium.coordination.rollouts import Action, Change, Counted, States, Store
+    from podium.engine.rollout_watch import Watching
+
+POLL_S = 0.1
+"""How often the store is looked at."""
+FIRST_WAIT_S = 0.25
+"""How long the first call may wait for the store; a call that is awaited waits beside the loop."""
+_LOOK_WAIT_S = 2.0
+_FORK_WAIT_S = 1.0
+_FILE = "rollouts.sqlite3"
+_log = logging.getLogger("podium.rollouts")
+
+
+class RolloutUsage(Value, frozen=True, kw_only=True):
+    """What really happened in a window, beside what was set."""
+
+    name: str
+    window_s: float
+    legacy: int
+    """Calls that took the legacy arm."""
+    candidate: int
+    percent: float
+    """Of the calls, how many took the candidate; 0 without a call."""
+    set_percent: float
+    """What the rollout says now."""
+    enabled: bool
+
+
+class Rollouts:
+    """The rollouts of a `Models`: `models.rollouts`. Thread-safe; what changes something blocks for as long as the store takes.
+
+    Methods raise `RequestError` for a rollout that there is not, and `StoreError` where the store does not answer.
+    """
+
+    def __init__(self, snapshot: Snapshot, *, check: Callable[[str], object] | None = None, poll_s: float = POLL_S) -> None:
+        self.seeds = snapshot.rollouts
+        self._max_stale_s = snapshot.max_stale_s
+        self.poll_s = poll_s
+        self._check = check
+        self._folder = snapshot.data_dir
+        self._opened: Store | None = None
+        self._empty = Known(dict(self.seeds), is_known=False)
+        self._counts: dict[Counted, int] = {}
+        self._cut_off = False
+        self._held = self._quiet = True
+        self._start()
+
+    def _start(self) -> None:
+        self._lock = threading.RLock()
+        """Held while the store is used, but for the watching."""
+        self._known: Known | None = None
+        self._seen_at = float("inf") if self._folder is None else 0.0
+        self._trouble: StoreError | None = None
+        self._watching: Watching | None = None
+        self._counts.clear()
+
+    # --- forks: no connection lives through one, for SQLite in the child would take the parent's locks for its own ------
+
+    def hold_still(self) -> None:
+        """Before a fork: let go of the store."""
+        self._held = self._lock.acquire(timeout=_FORK_WAIT_S)
+        self._quiet = self._held and (self._watching is None or self._watching.stop(_FORK_WAIT_S))
+
+    def go_on(self) -> None:
+        """After a fork, in the parent."""
+        if self._quiet and self._watching is not None:
+            self._watching = self._watch(opened=self._known is not None)
+        if self._held:
+            self._lock.release()
+
+    def begin_anew(self) -> None:
+        """After a fork, in the child. Where its parent was busy with the store, it has none, and gives legacy."""
+        self._cut_off = self._cut_off or not self._quiet
+        memory = self._known if self._folder is None else None
+        self._start()
+        self._known = memory
+
+    def _watch(self, *, opened: bool = False) -> Watching:
+        from podium.engine.rollout_watch import Watching
+
+        return Watching(self, Path(self._folder or "") / _FILE, opened=opened)
+
+    @property
+    def _store(self) -> Store:
+        """The store, as an object; nothing is opened. What it takes is imported only where there are rollouts."""
+        if self._opened is None:
+            from podium.coordination.rollouts import MemoryRollouts, SqliteRollouts
+
+            self._opened = MemoryRollouts() if self._folder is None else SqliteRollouts(Path(self._folder) / _FILE)
+        return self._opened
+
+    # --- choosing -------------------------------------------------------------------------------------------------------
+
+    @property
+    def exist(self) -> bool:
+        """Whether the config declares any."""
+        return bool(self.seeds)
+
+    async def ready(self) -> None:
+        """Wait beside the loop until the state is known, or is not to be known soon."""
+        if self._known is None and self.seeds:
+            await asyncio.to_thread(self._begin)
+
+    def declared(self, name: str) -> Rollout:
+        """Return a rollout as it is known in memory, without waiting; before it is known, as the config declares it."""
+        known = self._known or self._empty
+        rollout = known.states.get(name)
+        if rollout is None:
+            raise self._unknown(name)
+        return rollout
+
+    def choose(self, spec: str | None, asker: Asker, *, count: bool = True) -> Choice | None:
+        """Return the arm that a call takes; None where no rollout decides for its spec."""
+        known = self._known or self._begin()
+        rollout = known.by_match.get(spec) if spec is not None else None
+        return None if rollout is None else self._choose(known, rollout, asker, count)
+
+    def choose_in(self, name: str, asker: Asker, *, count: bool = True) -> Choice:
+        """Return the arm that a call takes in one rollout. Raises `RequestError` where there is none of that name."""
+        known = self._known or self._begin()
+        rollout = known.states.get(name)
+        if rollout is None:
+            raise self._unknown(name)
+        return self._choose(known, rollout, asker, count)
+
+    def _choose(self, known: Known, rollout: Rollout, asker: Asker, count: bool) -> Choice:
+        made = choice(known, rollout, asker, self._age_s(), self._max_stale_s)
+        if count:
+            self._count(rollout.name, made.arm)
+        return made
+
+    def _age_s(self) -> float:
+        """How long ago the store was last seen; below 0: that is no matter."""
+        return time.monotonic() - self._seen_at
+
+    def still(self, made: Choice) -> bool:
+        """Whether a call that took the candidate would take it now: asked again before each retry."""
+        known = self._known
+        rollout = None if known is None else known.states.get(made.rollout)
+        if known is None or rollout is None:
+            return made.arm == "legacy"
+        return choice(known, rollout, made.asker, self._age_s(), self._max_stale_s).arm == made.arm
+
+    def _count(self, name: str, arm: Arm) -> None:
+        place = (name, int(time.time() // 60), arm)
+        with self._lock:
+            fresh = place not in self._counts
+            self._counts[place] = self._counts.get(place, 0) + 1
+        if fresh and self._folder is None:
+            self.flush()
+
+    def flush(self) -> None:
+        """Add what was counted to the store. Raises `StoreError`; nothing is lost then."""
+        with self._lock:
+            counts, self._counts = self._counts, {}
+        if not counts:
+            return
+        try:
+            self._store.add_counts(counts)
+        except StoreError:
+            with self._lock:
+                for place, count in counts.items():
+                    self._counts[place] = self._counts.get(place, 0) + count
+            raise
+
+    # --- watching -------------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> Known:
+        """Find out how the rollouts stand, for the first time."""
+        if not self.seeds:
+            return self._empty
+        with self._lock:
+            if self._known is None and self._folder is None:
+                self._known = Known(self._store.open(self.seeds, who=me()))
+            waits = self._known is None and self._watching is None and not self._cut_off
+            if waits:
+                self._watching = self._watch()
+            watching = self._watching
+        if waits and watching is not None:
+            watching.ready.wait(FIRST_WAIT_S)
+        return self._known or self._empty
+
+    def saw(self, states: States | None) -> None:
+        """Take what the watching thread found: a new state, or that nothing has changed."""
+        if states is not None:
+            self._known = Known({name: states[name] for name in self.seeds if name in states})
+        self._seen_at = time.monotonic()
+        if self._trouble is not None:
+            self._trouble = None
+            _log.warning("The store of rollouts answers again.")
+
+    def missed(self, error: StoreError) -> None:
+        """Take that the store did not answer."""
+        if self._trouble is None:
+            held = f"for {self._max_stale_s:g} s, then legacy (a rollout at 100 %% its candidate)" if self._known else ""
+            kept = f"The last known state holds {held}." if held else "Until it answers, every rollout gives legacy."
+            _log.warning("%s %s", error.message, kept.replace("%%", "%"))
+        self._trouble = error
+
+    def close(self) -> None:
+        """End the watching. It blocks for a moment."""
+        with self._lock:
+            watching, self._watching = self._watching, None
+        if watching is not None:
+            watching.stop()
+        with self._lock:
+            if self._folder is not None:
+                self._known = None
+
+    def statistics(self) -> dict[str, Any]:
+        """How the store fares: whether it is lost, why, and for how long."""
+        trouble = self._trouble
+        if trouble is None:
+            return {"lost": False}
+        return {"lost": True, "why": str(trouble), "for_s": time.monotonic() - self._seen_at if self._known else None}
+
+    # --- how they stand -------------------------------------------------------------------------------------------------
+
+    def list(self) -> builtins.list[Rollout]:
+        """Return all rollouts of the config, as they stand now."""
+        return list(self._whole().states.values())
+
+    def show(self, name: str) -> Rollout:
+        """Return one rollout as it stands now."""
+        rollout = self._whole().states.get(name)
+        if rollout is None:
+            raise self._unknown(name)
+        return rollout
+
+    def _whole(self) -> Known:
+        known = self._known or self._begin()
+        if not known.is_known and self.seeds:
+            watching = self._watching
+            if watching is not None:
+                watching.ready.wait(_LOOK_WAIT_S)
+            known = self._known or known
+        if not known.is_known and self.seeds:
+            raise self._trouble or StoreError("The store of rollouts has not answered yet.", hint="Ask again in a moment.")
+        return known
+
+    def _unknown(self, name: str) -> RequestError:
+        near = nearest(name, self.seeds, most=1)
+        known = f"There are: {', '.join(self.seeds)}." if self.seeds else "Declare it under `rollouts:` in the config."
+        hint = f"Did you mean {quote(near[0])}?" if near else known
+        return RequestError(f"There is no rollout {quote(name)}.", param="rollout", code="unknown_rollout", hint=hint)
+
+    def history(self, name: str | None = None, *, most: int = 100) -> builtins.list[Change]:
+        """Return the last changes, of one rollout or of all, the latest first."""
+        if name is not None:
+            self.show(name)
+        with self._lock:
+            return self._store.history(name, most)
+
+    def usage(self, name: str, window: float | str = "24h") -> RolloutUsage:
+        """Return what really happened in a window (milliseconds, or `"24h"`), in all processes that share the store."""
+        rollout = self.show(name)
+        try:
+            window_s = duration(window)
+        except PydanticCustomError as error:
+            raise _refused("window", error) from None
+        with self._lock:
+            self.flush()
+            counts = self._store.counts(name, int((time.time() - window_s) // 60))
+        legacy, candidate = counts.get("legacy", 0), counts.get("candidate", 0)
+        return RolloutUsage(
+            name=name,
+            window_s=window_s,
+            legacy=legacy,
+            candidate=candidate,
+            percent=100 * candidate / (legacy + candidate) if candidate else 0.0,
+            set_percent=rollout.percent,
+            enabled=rollout.enabled,
+        )
+
+    def usage_percent(self, name: str, window: float | str = "24h") -> float:
+        """Return how many percent of the calls really took the candidate in a window, and log it beside what was set."""
+        found = self.usage(name, window)
+        _log.info(
+            "Orchestrator usage: %.1f%% of %d calls in %s (rollout %s is set to %g%%%s)",
+            found.percent,
+            found.legacy + found.candidate,
+            window,
+            name,
+            found.set_percent,
+            "" if found.enabled else " and disabled",
+        )
+        return found.percent
+
+    # --- changes --------------------------------------------------------------------------------------------------------
+
+    def set(
+        self,
+        name: str,
+        *,
+        percent: float | str | None = None,
+        candidate: str | None = None,
+        legacy: str | None = None,
+        why: str | None = None,
+        who: str | None = None,
+    ) -> Rollout:
+        """Set what is given: the percentage, or an arm's spec; it holds in every process within a second.
+
+        Raises `RequestError` for a percentage that is none, `SpecError` for a spec that means nothing.
+        """
+        changes: dict[str, Any] = {}
+        if percent is not None:
+            try:
+                changes["percent"] = load_percent(percent)
+            except PydanticCustomError as error:
+                raise _refused("percent", error) from None
+        for arm, spec in (("candidate", candidate), ("legacy", legacy)):
+            if spec is not None:
+                if self._check is not None:
+                    self._check(spec)
+                changes[arm] = spec
+        if not changes:
+            raise RequestError("Nothing to set was given.", hint="Give `percent`, `candidate` or `legacy`.")
+
+        def make(rollout: Rollout) -> Rollout:
+            if rollout.hash == "legacy_js" and changes.get("percent", 0) % 1:
+                words = f"Rollout {quote(name)} draws by `legacy_js`, which knows whole percents only."
+                raise RequestError(words, param="percent", hint="Give a whole number.")
+            return rollout.replace(**changes)
+
+        return self._change(name, "set", make, who, why)
+
+    def enable(self, name: str, *, why: str | None = None, who: str | None = None) -> Rollout:
+        """Switch a rollout on."""
+        return self._change(name, "enable", lambda rollout: rollout.replace(enabled=True), who, why)
+
+    def disable(self, name: str, *, why: str | None = None, who: str | None = None) -> Rollout:
+        """Switch a rollout off: everybody gets legacy, test users too, in every process within a second."""
+        return self._change(name, "disable", lambda rollout: rollout.replace(enabled=False), who, why)
+
+    def add_user(self, name: str, user_id: str, *, why: str | None = None, who: str | None = None) -> Rollout:
+        """Let a user take the candidate at any percentage."""
+        if not str(user_id).strip():
+            raise RequestError("A test user is named by their id.", param="user_id", hint="Give a text that is not empty.")
+
+        def make(rollout: Rollout) -> Rollout:
+            return rollout.replace(test_users=tuple(dict.fromkeys((*rollout.test_users, user_id))))
+
+        return self._change(name, "add_user", make, who, why)
+
+    def remove_user(self, name: str, user_id: str, *, why: str | None = None, who: str | None = None) -> Rollout:
+        """Let a user be one of all again. Raises `RequestError` where they are no test user."""
+
+        def make(rollout: Rollout) -> Rollout:
+            if user_id not in rollout.test_users:
+                near = nearest(user_id, rollout.test_users, most=1)
+                hint = f"Did you mean {quote(near[0])}?" if near else "See `podium rollout show`."
+                raise RequestError(f"{quote(user_id)} is no test user of {quote(name)}.", param="user_id", hint=hint)
+            return rollout.replace(test_users=tuple(each for each in rollout.test_users if each != user_id))
+
+        return self._change(name, "remove_user", make, who, why)
+
+    def undo(self, name: str, *, why: str | None = None, who: str | None = None) -> Change:
+        """Take back the last change that is not taken back; asked again, the one before it. Returns the change that it made.
+
+        Raises `RequestError` where there is none.
+        """
+        self.show(name)
+        with self._lock:
+            self._mend()
+            change, states = self._store.undo(name, who=who or me(), why=why)
+        self._changed(states)
+        return change
+
+    def _change(
+        self, name: str, action: Action, make: Callable[[Rollout], Rollout], who: str | None, why: str | None
+    ) -> Rollout:
+        self.show(name)
+        with self._lock:
+            self._mend()
+            rollout, states = self._store.change(name, action, make, who=who or me(), why=why)
+        self._changed(states)
+        return rollout
+
+    def _mend(self) -> None:
+        """Make a store again that is gone: a rollback must not wait for somebody to start anew."""
+        if self._folder is not None and not (Path(self._folder) / _FILE).exists():
+            self._store.open(self.seeds, who=me())
+
+    def _changed(self, states: Mapping[str, Rollout]) -> None:
+        """Let this process see its own change before the call returns."""
+        watching = self._watching
+        if watching is not None:
+            watching.look_now()
+        elif self._folder is None:
+            self._known = Known(dict(states))
+
+
+def _refused(param: str, error: PydanticCustomError) -> RequestError:
+    context = error.context or {}
+    return RequestError(f"`{param}`: {context['message']}", param=param, hint=context.get("hint"))
+
+
+def me() -> str:
+    """Who changes something, where nobody says so: this account of the machine."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container's account may have no name
+        return f"uid {os.getuid()}"
