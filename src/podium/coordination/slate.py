@@ -19,6 +19,7 @@ import fcntl
 import mmap
 import os
 import select
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -50,6 +51,7 @@ class Slate:
         self._chunks: list[tuple[mmap.mmap, Words]] = []
         self._free: list[int] = []
         self._bell = -1
+        self._bell_lock = threading.Lock()
         self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -116,8 +118,8 @@ class Slate:
 
     def ring(self) -> None:
         """Wake this process's own leasing thread."""
-        if self._bell >= 0:
-            with contextlib.suppress(BlockingIOError):  # full of rings already
+        with self._bell_lock, contextlib.suppress(BlockingIOError):  # full of rings already
+            if self._bell >= 0:
                 os.write(self._bell, b"\0")
 
     def close(self, *, remove: bool = True) -> None:
@@ -126,14 +128,16 @@ class Slate:
             for path in (self.path, self._bell_path):
                 with contextlib.suppress(OSError):
                     path.unlink()
-        for fd in (self._bell, self._fd):
-            if fd >= 0:
-                os.close(fd)
-        self._bell = self._fd = -1
+        with self._bell_lock:  # whoever rings must not write into what is opened next under this number
+            for fd in (self._bell, self._fd):
+                if fd >= 0:
+                    os.close(fd)
+            self._bell = self._fd = -1
         self._chunks.clear()
 
     def forget(self) -> None:
         """In a forked child: let go of what is the parent's, which keeps its lock, memory and files."""
+        self._bell_lock = threading.Lock()  # a thread of the parent's may have held it
         self.close(remove=False)
 
 
