@@ -27,6 +27,7 @@ from podium.catalog.pricing import PriceBook
 from podium.config.values import duration
 from podium.engine.account import Account
 from podium.engine.around import Around, Shared, State
+from podium.engine.aside import Aside
 from podium.engine.attempt import Patience
 from podium.engine.books import Books
 from podium.engine.language_model import LanguageModel, fresh_id
@@ -72,6 +73,7 @@ class Models:
         """Moves from one spec to another, a few percent of the users at a time, and back at once."""
         self.sync = SyncModels(self)
         """Blocking twins of the async methods, over one background loop."""
+        self._aside = Aside(self.sync)
         this = weakref.ref(self)
         os.register_at_fork(
             before=lambda: _hold_still(this()),
@@ -366,7 +368,11 @@ class Models:
     # --- its end --------------------------------------------------------------------------------------------------------
 
     async def close(self) -> None:
-        """End what still runs in this loop with `ModelsClosed`, and close its connections."""
+        """End what still runs in this loop with `ModelsClosed`, and close its connections.
+
+        Background work (`shadow:`) may go on for a few seconds first.
+        """
+        await self._aside.close()
         loop = asyncio.get_running_loop()
         for run in [run for run in list(self._shared.runs) if run.here]:
             run.close()
@@ -391,7 +397,7 @@ class Models:
 
     def statistics(self) -> dict[str, Any]:
         """What runs at this moment (upstream calls, slots), and how ledger and limits fare; for people and dashboards."""
-        facts = {**self._shared.statistics(), **self._books.statistics()}
+        facts = {**self._shared.statistics(), **self._books.statistics(), "aside": self._aside.statistics()}
         return {**facts, "rollouts": self.rollouts.statistics()} if self.rollouts.exist else facts
 
 
@@ -414,6 +420,7 @@ def _begin_anew(models: Models | None) -> None:
         models._books.begin_anew()
         models._shared.forget_runs()
         models.rollouts.begin_anew()
+        models._aside.begin_anew()
         models.sync.forget()
 
 

@@ -41,6 +41,8 @@ class _Background:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.loop = asyncio.new_event_loop()
+        self.calls = 0
+        """Blocking calls that use it now; changed under the lock of its `SyncModels`."""
         self.thread = threading.Thread(target=self._serve, name="podium-sync", daemon=True)
         self.thread.start()
 
@@ -102,12 +104,35 @@ class SyncModels:
                 "`models.sync` was called inside a running event loop, which it would block.",
                 hint="Use `await models.generate_text(...)` there.",
             )
+        lock = self._lock
+        with lock:
+            background = self._begun()
+            background.calls += 1
+        try:
+            return background.run(work)
+        finally:
+            with lock:
+                background.calls -= 1
+
+    def _begun(self) -> _Background:
+        if self._background is None:
+            self._background = _Background()
+            weakref.finalize(self, _Background.fade, self._background)
+        return self._background
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Return the background loop, begun where there is none."""
         with self._lock:
-            if self._background is None:
-                self._background = _Background()
-                weakref.finalize(self, _Background.fade, self._background)
+            return self._begun().loop
+
+    def rest(self) -> None:
+        """End the background thread and its connections where no blocking call and no stream uses them. It blocks briefly."""
+        with self._lock:
             background = self._background
-        return background.run(work)
+            if background is None or background.calls or asyncio.all_tasks(background.loop):
+                return
+            self._background = None
+        background.stop()
 
     def generate_text(self, spec: str | None = None, **ask: Any) -> Result:
         """Ask, and block until the whole answer is there; takes and raises what `Models.generate_text` does."""
