@@ -6,8 +6,8 @@ connection's `data_version` tells without a lock that somebody has committed, an
 
 Rules.
 - The history is only ever added to: an undo is a change too, and says which one it takes back.
-- Beside the file lies a copy of the state as it is last known. A start that finds no file makes one from the copy, and
-  only without a copy from the config: what was disabled stays disabled.
+- Beside the file lies a copy of the state as it is last known. A rollout that the file does not have begins as the copy says,
+  without a copy as whoever opens the file last knew it, and only then as the config says: what was disabled stays disabled.
 - Only a start makes the file (`open`). Who watches a file that is gone waits until there is one again.
 - Counts of what was chosen are sums per minute, to which each process adds.
 - Everything here blocks: it is called from threads, and from the command line.
@@ -38,6 +38,8 @@ Counted = tuple[str, int, str]
 
 LOCK_WAIT_S = 2.0
 """How long a change waits for a file that another process writes to."""
+COUNT_WAIT_S = 0.5
+"""How long counts wait for it; they can be added later."""
 KEEP_COUNTS_MIN = 31 * 24 * 60
 _APPLICATION_ID = 0x506F6452
 _SCHEMA = (
@@ -74,8 +76,11 @@ class Change(Value, frozen=True, kw_only=True):
 class Store(Protocol):
     """What keeps rollouts."""
 
-    def open(self, seeds: Mapping[str, Rollout], *, who: str) -> States:
-        """Make the store where there is none, and begin the rollouts that it does not know. Raises `StoreError`."""
+    def open(self, seeds: Mapping[str, Rollout], *, who: str, known: Mapping[str, Rollout] | None = None) -> States:
+        """Make the store where there is none, and begin the rollouts that it does not know. Raises `StoreError`.
+
+        `known` is how they stood when whoever opens it saw them last.
+        """
         ...
 
     def change(
@@ -123,7 +128,7 @@ class MemoryRollouts:
         self._history: list[Change] = []
         self._counts: dict[Counted, int] = {}
 
-    def open(self, seeds: Mapping[str, Rollout], *, who: str) -> States:
+    def open(self, seeds: Mapping[str, Rollout], *, who: str, known: Mapping[str, Rollout] | None = None) -> States:
         """Begin the rollouts that are not known."""
         with self._lock:
             for name, rollout in seeds.items():
@@ -201,17 +206,19 @@ class SqliteRollouts:
 
     # --- connections ----------------------------------------------------------------------------------------------------
 
-    def connect(self, *, create: bool = False) -> sqlite3.Connection:
+    def connect(self, *, create: bool = False, wait_s: float = LOCK_WAIT_S) -> sqlite3.Connection:
         """Open the file. Raises `StoreError` where it is gone, unreadable or something else."""
         try:
             if not create and not self.path.exists():
                 raise self.lost("it is gone")
             uri = f"{self.path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
-            db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=LOCK_WAIT_S)
+            db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=wait_s)
         except (sqlite3.Error, OSError) as error:
             raise self.lost(error) from error
         try:
-            if create:
+            if _is_empty(db):
+                if not create:
+                    raise self.lost("it is empty")
                 self._lay_out(db)
             if db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
                 raise StoreError(f"{self.path} is no store of rollouts.", hint="Give rollouts a file of their own.")
@@ -223,67 +230,65 @@ class SqliteRollouts:
             raise
         return db
 
-    def _lay_out(self, db: sqlite3.Connection) -> None:
+    @staticmethod
+    def _lay_out(db: sqlite3.Connection) -> None:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("BEGIN IMMEDIATE")
-        if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+        if _is_empty(db):  # nobody was faster
             for statement in _SCHEMA:
                 db.execute(statement)
         db.execute("COMMIT")
 
     @contextlib.contextmanager
-    def _reading(self, *, create: bool = False) -> Iterator[sqlite3.Connection]:
-        with contextlib.closing(self.connect(create=create)) as db:
+    def _reading(self, *, create: bool = False, wait_s: float = LOCK_WAIT_S) -> Iterator[sqlite3.Connection]:
+        with contextlib.closing(self.connect(create=create, wait_s=wait_s)) as db:
             try:
                 yield db
             except (sqlite3.Error, OSError, msgspec.DecodeError) as error:
                 raise self.lost(error) from error
 
     @contextlib.contextmanager
-    def _writing(self, *, create: bool = False) -> Iterator[sqlite3.Connection]:
-        with self._reading(create=create) as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
+    def _writing(self, *, wait_s: float = LOCK_WAIT_S) -> Iterator[sqlite3.Connection]:
+        with self._reading(wait_s=wait_s) as db, _transaction(db):
+            yield db
 
     def lost(self, error: object) -> StoreError:
         """Make the error for a store that does not answer."""
         return StoreError(
             f"The store of rollouts {self.path} cannot be used: {error}.",
             code="rollouts_lost",
-            hint="Is it locked, gone, on a full or read-only disk? `podium rollout list` makes it again where it is gone.",
+            hint="Is it locked, damaged, on a full or read-only disk? One that is gone or removed is made again by "
+            "`podium rollout list`, from its copy.",
         )
 
     # --- the state ------------------------------------------------------------------------------------------------------
 
-    def open(self, seeds: Mapping[str, Rollout], *, who: str) -> States:
+    def open(self, seeds: Mapping[str, Rollout], *, who: str, known: Mapping[str, Rollout] | None = None) -> States:
         """Make the store where there is none, and begin the rollouts that it does not know. Raises `StoreError`."""
         with contextlib.suppress(OSError):  # what comes next says what is wrong with the folder
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        known: States = {}
-        if not self.path.exists():
-            known = self._read_copy()
-        with self._writing(create=True) as db:
+        with self._reading(create=True) as db:
             states = _states(db)
-            for name, rollout in {**known, **seeds}.items():
-                if name not in states:
-                    begun = known.get(name, rollout)
-                    _note(db, begun, None, "restore" if name in known else "seed", who, None)
-                    states[name] = begun
-            self._write_copy(states)
+            if states and seeds.keys() <= states.keys():  # then it may be read-only, or busy
+                return states
+            with _transaction(db):
+                states = _states(db)
+                last = {**(known or {}), **self._read_copy(needed=not states)}
+                for name, rollout in {**seeds, **last}.items():
+                    if name not in states:
+                        _note(db, rollout, None, "restore" if name in last else "seed", who, None)
+                        states[name] = rollout
+                self._write_copy(states)
         return states
 
-    def _read_copy(self) -> States:
+    def _read_copy(self, *, needed: bool) -> States:
         try:
             return msgspec.json.decode(self.copy.read_bytes(), type=States)
         except FileNotFoundError:
             return {}
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, msgspec.DecodeError, RequestError) as error:
+            if not needed:  # the next change writes it anew
+                return {}
             words = f"The store of rollouts {self.path} is gone, and its copy {self.copy} cannot be read: {error}."
             raise StoreError(words, hint="Remove the copy to begin with what the config says.") from error
 
@@ -332,12 +337,16 @@ class SqliteRollouts:
 
     def add_counts(self, counts: Mapping[Counted, int]) -> None:
         """Add what was chosen. Raises `StoreError`."""
-        with self._writing() as db:
-            db.executemany(
-                "INSERT INTO choices VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count",
-                [(*place, count) for place, count in counts.items()],
-            )
-            db.execute("DELETE FROM choices WHERE minute < ?", (int(time.time() // 60) - KEEP_COUNTS_MIN,))
+        oldest = int(time.time() // 60) - KEEP_COUNTS_MIN
+        with self._reading(wait_s=COUNT_WAIT_S) as db:
+            db.execute("PRAGMA synchronous=NORMAL")  # a crash of the machine may cost the last seconds' counts
+            with _transaction(db):
+                db.executemany(
+                    "INSERT INTO choices VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count",
+                    [(*place, count) for place, count in counts.items()],
+                )
+                names = {name for name, _, _ in counts}
+                db.executemany("DELETE FROM choices WHERE name = ? AND minute < ?", [(name, oldest) for name in names])
 
     def counts(self, name: str, since_min: int) -> dict[str, int]:
         """Return how often each arm was chosen from a minute on. Raises `StoreError`."""
@@ -386,13 +395,33 @@ class Watch:
             db.close()
 
 
-def _states(db: sqlite3.Connection) -> States:
-    rows = db.execute("SELECT state FROM rollouts ORDER BY name").fetchall()
+@contextlib.contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """A write transaction, which alone may change the copy too."""
+    db.execute("BEGIN IMMEDIATE")
     try:
-        found = [msgspec.json.decode(state, type=Rollout) for (state,) in rows]
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _is_empty(db: sqlite3.Connection) -> bool:
+    return not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+
+
+def _states(db: sqlite3.Connection) -> States:
+    found = [_load(state) for (state,) in db.execute("SELECT state FROM rollouts ORDER BY name").fetchall()]
+    return {rollout.name: rollout for rollout in found}
+
+
+def _load(state: bytes) -> Rollout:
+    try:
+        return msgspec.json.decode(state, type=Rollout)
     except RequestError as error:  # a share of 101 %, written by something else
         raise msgspec.ValidationError(str(error)) from error
-    return {rollout.name: rollout for rollout in found}
 
 
 def _note(
@@ -432,7 +461,7 @@ def _history(db: sqlite3.Connection, name: str | None, most: int) -> Iterator[Ch
             at=at,
             who=who,
             why=why,
-            before=None if before is None else msgspec.json.decode(before, type=Rollout),
-            after=msgspec.json.decode(after, type=Rollout),
+            before=None if before is None else _load(before),
+            after=_load(after),
             undoes=undoes,
         )

@@ -9,6 +9,7 @@ waits until there is one again.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import weakref
@@ -21,6 +22,7 @@ from podium.engine.rollouts import me
 from podium.errors import StoreError
 
 if TYPE_CHECKING:
+    from podium.engine.rollout_counts import Counts
     from podium.engine.rollouts import Rollouts
 
 FLUSH_S = 1.0
@@ -38,9 +40,11 @@ class Watching:
         self._opened = opened
         self._wake = threading.Event()
         self._asked: deque[threading.Event] = deque()
-        arguments = (weakref.ref(rollouts), SqliteRollouts(path))
+        arguments = (weakref.ref(rollouts), SqliteRollouts(path), rollouts.counts)
         self._thread = threading.Thread(target=self._serve, args=arguments, name="podium-rollouts", daemon=True)
         self._thread.start()
+        self._pid = os.getpid()
+        self._finalizer = weakref.finalize(rollouts, self._fade)
 
     def look_now(self) -> None:
         """Look at once, and wait for that."""
@@ -49,36 +53,48 @@ class Watching:
         self._wake.set()
         done.wait(LOOK_WAIT_S)
 
+    def _fade(self) -> None:
+        """End with the rollouts that it serves, or with the interpreter: what was counted is not to be lost."""
+        if self._pid == os.getpid() and threading.current_thread() is not self._thread:
+            self.stop()
+
     def stop(self, wait_s: float = LOOK_WAIT_S) -> bool:
         """End it; return whether it has let go of the store."""
+        self._finalizer.detach()
         self._over = True
         self._wake.set()
         self._thread.join(wait_s)
         return not self._thread.is_alive()
 
-    def _serve(self, whose: weakref.ref[Rollouts], store: SqliteRollouts) -> None:
+    def _serve(self, whose: weakref.ref[Rollouts], store: SqliteRollouts, counts: Counts) -> None:
         watch = Watch(store)
         flush_at = 0.0
-        while (rollouts := whose()) is not None:
+        while not self._over and (rollouts := whose()) is not None:
             self._wake.clear()
-            over = self._over
             asked = [self._asked.popleft() for _ in range(len(self._asked))]
-            try:
-                if not self._opened:
-                    store.open(rollouts.seeds, who=me())
-                    self._opened = True
-                rollouts.saw(watch.look())
-                if over or time.monotonic() >= flush_at:
-                    flush_at = time.monotonic() + FLUSH_S
-                    rollouts.flush()
-            except StoreError as error:
-                rollouts.missed(error)
+            self._look(rollouts, store, watch)
+            if time.monotonic() >= flush_at:
+                flush_at = time.monotonic() + FLUSH_S
+                counts.try_to_flush(store)
             self.ready.set()
             for done in asked:
                 done.set()
-            if over:
-                break
             poll_s = rollouts.poll_s
             del rollouts
             self._wake.wait(poll_s)
         watch.close()
+        counts.try_to_flush(store)
+        for done in self._asked:
+            done.set()
+
+    def _look(self, rollouts: Rollouts, store: SqliteRollouts, watch: Watch) -> None:
+        try:
+            if not self._opened:
+                store.open(rollouts.seeds, who=me())
+                self._opened = True
+            states = watch.look()
+            if states is not None and not rollouts.seeds.keys() <= states.keys():  # made anew by a process with another config
+                states = store.open(rollouts.seeds, who=me(), known=rollouts.last_known())
+            rollouts.saw(states)
+        except StoreError as error:
+            rollouts.missed(error)

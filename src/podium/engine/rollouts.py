@@ -29,15 +29,16 @@ from pydantic_core import PydanticCustomError
 from podium.config.values import duration
 from podium.config.values import percent as load_percent
 from podium.engine.rollout_choice import Asker, Choice, Known, choice
+from podium.engine.rollout_counts import Counts
 from podium.errors import RequestError, StoreError
-from podium.routing.rollout import Arm, Rollout
+from podium.routing.rollout import Rollout
 from podium.routing.snapshot import Snapshot
 from podium.routing.spec import quote
 from podium.routing.spelling import nearest
 from podium.types import Value
 
 if TYPE_CHECKING:
-    from podium.coordination.rollouts import Action, Change, Counted, States, Store
+    from podium.coordination.rollouts import Action, Change, States, Store
     from podium.engine.rollout_watch import Watching
 
 POLL_S = 0.1
@@ -71,27 +72,37 @@ class Rollouts:
     Methods raise `RequestError` for a rollout that there is not, and `StoreError` where the store does not answer.
     """
 
-    def __init__(self, snapshot: Snapshot, *, check: Callable[[str], object] | None = None, poll_s: float = POLL_S) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        *,
+        check: Callable[[str], object] | None = None,
+        poll_s: float = POLL_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.seeds = snapshot.rollouts
         self._max_stale_s = snapshot.max_stale_s
         self.poll_s = poll_s
         self._check = check
+        self._clock = clock
         self._folder = snapshot.data_dir
         self._opened: Store | None = None
         self._empty = Known(dict(self.seeds), is_known=False)
-        self._counts: dict[Counted, int] = {}
+        self.counts = Counts()
         self._cut_off = False
         self._held = self._quiet = True
         self._start()
 
     def _start(self) -> None:
         self._lock = threading.RLock()
-        """Held while the store is used, but for the watching."""
+        """Held while the store is used, but by the watching: for changes, never for choices."""
         self._known: Known | None = None
         self._seen_at = float("inf") if self._folder is None else 0.0
         self._trouble: StoreError | None = None
+        self._is_told = False
+        """Whether it was logged that the last known state is too old."""
         self._watching: Watching | None = None
-        self._counts.clear()
+        self.counts.forget()
 
     # --- forks: no connection lives through one, for SQLite in the child would take the parent's locks for its own ------
 
@@ -164,13 +175,13 @@ class Rollouts:
 
     def _choose(self, known: Known, rollout: Rollout, asker: Asker, count: bool) -> Choice:
         made = choice(known, rollout, asker, self._age_s(), self._max_stale_s)
-        if count:
-            self._count(rollout.name, made.arm)
+        if count and self.counts.add(rollout.name, made.arm) and self._folder is None:
+            self.counts.flush(self._store)
         return made
 
     def _age_s(self) -> float:
         """How long ago the store was last seen; below 0: that is no matter."""
-        return time.monotonic() - self._seen_at
+        return self._clock() - self._seen_at
 
     def still(self, made: Choice) -> bool:
         """Whether a call that took the candidate would take it now: asked again before each retry."""
@@ -179,28 +190,6 @@ class Rollouts:
         if known is None or rollout is None:
             return made.arm == "legacy"
         return choice(known, rollout, made.asker, self._age_s(), self._max_stale_s).arm == made.arm
-
-    def _count(self, name: str, arm: Arm) -> None:
-        place = (name, int(time.time() // 60), arm)
-        with self._lock:
-            fresh = place not in self._counts
-            self._counts[place] = self._counts.get(place, 0) + 1
-        if fresh and self._folder is None:
-            self.flush()
-
-    def flush(self) -> None:
-        """Add what was counted to the store. Raises `StoreError`; nothing is lost then."""
-        with self._lock:
-            counts, self._counts = self._counts, {}
-        if not counts:
-            return
-        try:
-            self._store.add_counts(counts)
-        except StoreError:
-            with self._lock:
-                for place, count in counts.items():
-                    self._counts[place] = self._counts.get(place, 0) + count
-            raise
 
     # --- watching -------------------------------------------------------------------------------------------------------
 
@@ -219,22 +208,35 @@ class Rollouts:
             watching.ready.wait(FIRST_WAIT_S)
         return self._known or self._empty
 
+    def last_known(self) -> States:
+        """How the rollouts stood when they were last seen."""
+        return {} if self._known is None else dict(self._known.states)
+
     def saw(self, states: States | None) -> None:
         """Take what the watching thread found: a new state, or that nothing has changed."""
         if states is not None:
             self._known = Known({name: states[name] for name in self.seeds if name in states})
-        self._seen_at = time.monotonic()
+        self._seen_at = self._clock()
         if self._trouble is not None:
             self._trouble = None
+            self._is_told = False
             _log.warning("The store of rollouts answers again.")
 
     def missed(self, error: StoreError) -> None:
         """Take that the store did not answer."""
-        if self._trouble is None:
-            held = f"for {self._max_stale_s:g} s, then legacy (a rollout at 100 %% its candidate)" if self._known else ""
-            kept = f"The last known state holds {held}." if held else "Until it answers, every rollout gives legacy."
-            _log.warning("%s %s", error.message, kept.replace("%%", "%"))
+        known, first = self._known is not None, self._trouble is None
         self._trouble = error
+        if first:
+            held = f"The last known state holds for {self._max_stale_s:g} s, then legacy (a rollout at 100 % its candidate)."
+            _log.warning("%s %s", error.message, held if known else "Until it answers, every rollout gives legacy.")
+        if known and not self._is_told and self._age_s() > self._max_stale_s:
+            self._is_told = True
+            _log.error(
+                "The store of rollouts is lost for longer than `max_stale` (%g s): every rollout gives legacy now, but one at "
+                "100 %% its candidate. %s",
+                self._max_stale_s,
+                error,
+            )
 
     def close(self) -> None:
         """End the watching. It blocks for a moment."""
@@ -251,7 +253,7 @@ class Rollouts:
         trouble = self._trouble
         if trouble is None:
             return {"lost": False}
-        return {"lost": True, "why": str(trouble), "for_s": time.monotonic() - self._seen_at if self._known else None}
+        return {"lost": True, "why": str(trouble), "for_s": self._age_s() if self._known else None}
 
     # --- how they stand -------------------------------------------------------------------------------------------------
 
@@ -298,7 +300,7 @@ class Rollouts:
         except PydanticCustomError as error:
             raise _refused("window", error) from None
         with self._lock:
-            self.flush()
+            self.counts.flush(self._store)
             counts = self._store.counts(name, int((time.time() - window_s) // 60))
         legacy, candidate = counts.get("legacy", 0), counts.get("candidate", 0)
         return RolloutUsage(
@@ -417,8 +419,8 @@ class Rollouts:
 
     def _mend(self) -> None:
         """Make a store again that is gone: a rollback must not wait for somebody to start anew."""
-        if self._folder is not None and not (Path(self._folder) / _FILE).exists():
-            self._store.open(self.seeds, who=me())
+        if self._folder is not None:
+            self._store.open(self.seeds, who=me(), known=self.last_known())
 
     def _changed(self, states: Mapping[str, Rollout]) -> None:
         """Let this process see its own change before the call returns."""
