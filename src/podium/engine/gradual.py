@@ -129,7 +129,7 @@ class Gradual:
 
     async def get_model(self, spec: str, **caller: Any) -> Any:
         """Return a model as `model` does, awaited where the legacy system's function is async (the guide's `getModel`)."""
-        await self._models.rollouts.ready()
+        await self._models._ready(caller.get("user_id"), caller.get("metadata"), rollout=self.rollout)
         return await _awaited(self.model(spec, **caller))
 
     async def generate_text(
@@ -211,7 +211,7 @@ def migration(models: Models, rollout: str, candidate: Any, user: str) -> Callab
 
         @functools.wraps(legacy)
         async def waiting(*given: Any, **named: Any) -> Any:
-            await models.rollouts.ready()
+            await bridge.ready(given, named)
             return await _awaited(bridge.call(given, named))
 
         wrapped: Any = waiting if bridge.is_async else blocking
@@ -251,16 +251,31 @@ class _Bridge:
                 hint="Give `candidate=`, a function that takes the same arguments and asks Podium.",
             )
 
-    def call(self, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        """Call the side that the rollout chooses."""
+    def _arguments(self, given: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any] | None:
+        """The function's arguments by their names; None: these are none that it takes."""
         try:
             bound = self._signature.bind(*given, **named)
-        except TypeError:  # the function itself says best what is wrong with its arguments
-            return self._legacy(*given, **named)
+        except TypeError:
+            return None
         bound.apply_defaults()
-        arguments = bound.arguments
+        return bound.arguments
+
+    def _caller(self, arguments: dict[str, Any]) -> tuple[str | None, Any]:
+        """Who asks, and the metadata of the call."""
         user_id = arguments.get(self._user)
-        choice = self._models._choose_in(self._rollout, None if user_id is None else str(user_id), arguments.get("metadata"))
+        return None if user_id is None else str(user_id), arguments.get("metadata")
+
+    async def ready(self, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """Wait beside the loop for what the choice needs."""
+        if (arguments := self._arguments(given, named)) is not None:
+            await self._models._ready(*self._caller(arguments), rollout=self._rollout)
+
+    def call(self, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """Call the side that the rollout chooses."""
+        arguments = self._arguments(given, named)
+        if arguments is None:  # the function itself says best what is wrong with its arguments
+            return self._legacy(*given, **named)
+        choice = self._models._choose_in(self._rollout, *self._caller(arguments))
         if choice.arm == "legacy":
             return self._legacy(*given, **named)
         if callable(self._candidate):

@@ -36,7 +36,7 @@ from podium.engine.rollouts import Rollouts
 from podium.engine.runner import Run
 from podium.engine.stream import TextStream
 from podium.engine.sync import SyncModels
-from podium.engine.text import Ask, check_caller, load_request
+from podium.engine.text import Ask, check_caller, load_metadata, load_request
 from podium.engine.transport import AiohttpTransport, Transport
 from podium.errors import AllTargetsFailed, RequestError, SpecError, StoreError
 from podium.ledger import UsageRow
@@ -117,7 +117,7 @@ class Models:
         `timeout` is the whole request's: milliseconds, or `"30s"`. Raises `RequestError` and `SpecError` for a call that is
         wrong, `LimitError` where a limit says no, a `ProviderError` or `AllTargetsFailed` where nobody answers.
         """
-        await self.rollouts.ready()
+        await self._ready(user_id, ask.get("metadata"), spec=spec)
         return await self._run(spec, user_id, experiment, request_id, pin, timeout, ask, stream=False)[0].wait()
 
     def stream_text(
@@ -206,6 +206,14 @@ class Models:
     def _choose_in(self, rollout: str, user_id: str | None, metadata: Mapping[str, Any] | None) -> Choice:
         """Let a rollout choose, and count that."""
         return self.rollouts.choose_in(rollout, self._asker(self._state, user_id, metadata or {}))
+
+    async def _ready(self, user_id: str | None, metadata: Any, *, spec: str | None = None, rollout: str | None = None) -> None:
+        """Wait beside the loop for what a rollout's choice needs."""
+        await self.rollouts.ready()
+        if self.rollouts.deciders:
+            check_caller(user_id, None, None, False)
+            asker = self._asker(self._state, user_id, load_metadata(metadata or {}))
+            await self.rollouts.hear(asker, spec=spec, name=rollout)
 
     def _asker(self, state: State, user_id: str | None, metadata: Mapping[str, Any]) -> Asker:
         user = state.snapshot.users.get(user_id) if user_id is not None else None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from podium.routing.rollout import Arm, Decision, Rollout, decide
+from podium.routing.rollout import Arm, Decision, Grounds, Rollout, Told, decide
 from podium.routing.spec import quote
 from podium.types import Value
 
@@ -38,6 +38,10 @@ class Choice(Value, frozen=True, kw_only=True):
     why: str
     """One sentence."""
     asker: Asker = Asker()
+    by: Grounds = "bucket"
+    """What decided."""
+    told: Told | None = None
+    """What somebody else said."""
 
 
 class Known:
@@ -51,19 +55,23 @@ class Known:
         self.is_known = is_known
 
 
-def choice(known: Known, rollout: Rollout, asker: Asker, age_s: float, max_stale_s: float) -> Choice:
-    """Return the arm that a call takes; `age_s` is how long ago the store was last seen."""
-    decision, note = _decide(known, rollout, asker, age_s, max_stale_s)
+def choice(known: Known, rollout: Rollout, asker: Asker, age_s: float, max_stale_s: float, told: Told | None = None) -> Choice:
+    """Return the arm that a call takes; `age_s` is how long ago the store was last seen, `told` what somebody else decided."""
+    decision, note = _decide(known, rollout, asker, age_s, max_stale_s, told)
     return Choice(
         rollout=rollout.name,
         arm=decision.arm,
         spec=rollout.legacy if decision.arm == "legacy" else rollout.candidate or None,
         why=f"Rollout {quote(rollout.name)} chose the {decision.arm} arm: {decision.reason}{note}.",
         asker=asker,
+        by=decision.by,
+        told=told,
     )
 
 
-def _decide(known: Known, rollout: Rollout, asker: Asker, age_s: float, max_stale_s: float) -> tuple[Decision, str]:
+def _decide(
+    known: Known, rollout: Rollout, asker: Asker, age_s: float, max_stale_s: float, told: Told | None
+) -> tuple[Decision, str]:
     """The decision, and what is to be said of the store."""
     if not known.is_known:
         why = "the store of rollouts has not answered yet, and how this one stands was never known"
@@ -81,4 +89,5 @@ def _decide(known: Known, rollout: Rollout, asker: Asker, age_s: float, max_stal
         unit_id = asker.team
     elif rollout.unit == "conversation":
         unit_id = asker.conversation
-    return decide(rollout, user_id=asker.user_id, team=asker.team, tags=asker.tags, unit_id=unit_id), note
+    made = decide(rollout, user_id=asker.user_id, team=asker.team, tags=asker.tags, unit_id=unit_id, told=told)
+    return made, note

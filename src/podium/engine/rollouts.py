@@ -9,6 +9,7 @@ Rules.
 - A store that is lost leaves the last known state for `max_stale`; then every rollout gives legacy, but one at 100 %, whose
   legacy may be gone, goes on. A store that never answered: legacy. Both are logged, and said in the call's reasons.
 - What is chosen is counted in memory, and added to the store's counts once a second.
+- Where somebody else decides a rollout (`decide_by`), the kill switch, the test users and a lost store stand above them.
 """
 
 from __future__ import annotations
@@ -22,14 +23,15 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from pydantic_core import PydanticCustomError
 
-from podium.config.values import duration
 from podium.config.values import percent as load_percent
 from podium.engine.rollout_choice import Asker, Choice, Known, choice
 from podium.engine.rollout_counts import Counts
+from podium.engine.rollout_deciders import Decider, Deciders, Deciding, HowAsked, load_duration, refused
+from podium.engine.rollout_listeners import Listeners
 from podium.errors import RequestError, StoreError
 from podium.routing.rollout import Rollout
 from podium.routing.snapshot import Snapshot
@@ -89,6 +91,10 @@ class Rollouts:
         self._opened: Store | None = None
         self._empty = Known(dict(self.seeds), is_known=False)
         self.counts = Counts()
+        self.deciders = Deciders()
+        """Who decides from outside; see `decide_by`."""
+        self.listeners = Listeners()
+        """Who wants to hear of changes, and of a store that is lost."""
         self._cut_off = False
         self._held = self._quiet = True
         self._start()
@@ -124,6 +130,7 @@ class Rollouts:
         memory = self._known if self._folder is None else None
         self._start()
         self._known = memory
+        self.deciders.begin_anew()
 
     def _watch(self, *, opened: bool = False) -> Watching:
         from podium.engine.rollout_watch import Watching
@@ -151,6 +158,13 @@ class Rollouts:
         if self._known is None and self.seeds:
             await asyncio.to_thread(self._begin)
 
+    async def hear(self, asker: Asker, *, spec: str | None = None, name: str | None = None) -> None:
+        """Wait beside the loop, where somebody else decides the rollout of a spec or of that name, for what they say."""
+        if name is None:
+            rollout = (self._known or self._empty).by_match.get(spec or "")
+            name = "" if rollout is None else rollout.name
+        await self.deciders.hear(name, asker)
+
     def declared(self, name: str) -> Rollout:
         """Return a rollout as it is known in memory, without waiting; before it is known, as the config declares it."""
         known = self._known or self._empty
@@ -158,6 +172,21 @@ class Rollouts:
         if rollout is None:
             raise self._unknown(name)
         return rollout
+
+    def decide_by(self, name: str, decider: Decider, **how: Unpack[HowAsked]) -> Deciding:
+        """Let somebody else decide a rollout in this process: a function that is given who asks (an `Asker`), which may block.
+
+        It says an arm (True: the candidate), a percentage, or None: the rollout decides itself, as it does when the function
+        raises or takes longer than `wait` (250 ms). An answer holds for `fresh_for` (1 s), so a change of mind takes as long.
+        `whose` says in the reasons who it is. Raises `RequestError` for a rollout that there is not, or times that are none.
+        """
+        self.declared(name)
+        return self.deciders.set(name, decider, **how)
+
+    def decide_itself(self, name: str) -> None:
+        """Let a rollout decide itself again. Raises `RequestError` for a rollout that there is not."""
+        self.declared(name)
+        self.deciders.remove(name)
 
     def choose(self, spec: str | None, asker: Asker, *, count: bool = True) -> Choice | None:
         """Return the arm that a call takes; None where no rollout decides for its spec."""
@@ -174,7 +203,8 @@ class Rollouts:
         return self._choose(known, rollout, asker, count)
 
     def _choose(self, known: Known, rollout: Rollout, asker: Asker, count: bool) -> Choice:
-        made = choice(known, rollout, asker, self._age_s(), self._max_stale_s)
+        told = self.deciders.told(rollout.name, asker)
+        made = choice(known, rollout, asker, self._age_s(), self._max_stale_s, told)
         if count and self.counts.add(rollout.name, made.arm) and self._folder is None:
             self.counts.flush(self._store)
         return made
@@ -189,7 +219,8 @@ class Rollouts:
         rollout = None if known is None else known.states.get(made.rollout)
         if known is None or rollout is None:
             return made.arm == "legacy"
-        return choice(known, rollout, made.asker, self._age_s(), self._max_stale_s).arm == made.arm
+        told = self.deciders.last_told(rollout.name, made.asker, made.told)
+        return choice(known, rollout, made.asker, self._age_s(), self._max_stale_s, told).arm == made.arm
 
     # --- watching -------------------------------------------------------------------------------------------------------
 
@@ -215,12 +246,20 @@ class Rollouts:
     def saw(self, states: States | None) -> None:
         """Take what the watching thread found: a new state, or that nothing has changed."""
         if states is not None:
-            self._known = Known({name: states[name] for name in self.seeds if name in states})
+            self._take(Known({name: states[name] for name in self.seeds if name in states}))
         self._seen_at = self._clock()
         if self._trouble is not None:
             self._trouble = None
             self._is_told = False
             _log.warning("The store of rollouts answers again.")
+            self.listeners.tell("found")
+
+    def _take(self, known: Known) -> None:
+        before, self._known = self._known, known
+        if before is not None:
+            changed = [name for name, rollout in known.states.items() if before.states.get(name) != rollout]
+            if changed:
+                self.listeners.tell("changed", changed)
 
     def missed(self, error: StoreError) -> None:
         """Take that the store did not answer."""
@@ -229,6 +268,7 @@ class Rollouts:
         if first:
             held = f"The last known state holds for {self._max_stale_s:g} s, then legacy (a rollout at 100 % its candidate)."
             _log.warning("%s %s", error.message, held if known else "Until it answers, every rollout gives legacy.")
+            self.listeners.tell("lost", why=str(error))
         if known and not self._is_told and self._age_s() > self._max_stale_s:
             self._is_told = True
             _log.error(
@@ -248,12 +288,18 @@ class Rollouts:
             if self._folder is not None:
                 self._known = None
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether the store does not answer, so that the last known state counts, or none."""
+        return self._trouble is not None
+
     def statistics(self) -> dict[str, Any]:
         """How the store fares: whether it is lost, why, and for how long."""
         trouble = self._trouble
-        if trouble is None:
-            return {"lost": False}
-        return {"lost": True, "why": str(trouble), "for_s": self._age_s() if self._known else None}
+        facts: dict[str, Any] = {"lost": trouble is not None}
+        if trouble is not None:
+            facts |= {"why": str(trouble), "for_s": self._age_s() if self._known else None}
+        return facts | self.deciders.statistics()
 
     # --- how they stand -------------------------------------------------------------------------------------------------
 
@@ -295,10 +341,7 @@ class Rollouts:
     def usage(self, name: str, window: float | str = "24h") -> RolloutUsage:
         """Return what really happened in a window (milliseconds, or `"24h"`), in all processes that share the store."""
         rollout = self.show(name)
-        try:
-            window_s = duration(window)
-        except PydanticCustomError as error:
-            raise _refused("window", error) from None
+        window_s = load_duration("window", window)
         with self._lock:
             self.counts.flush(self._store)
             counts = self._store.counts(name, int((time.time() - window_s) // 60))
@@ -348,7 +391,7 @@ class Rollouts:
             try:
                 changes["percent"] = load_percent(percent)
             except PydanticCustomError as error:
-                raise _refused("percent", error) from None
+                raise refused("percent", error) from None
         for arm, spec in (("candidate", candidate), ("legacy", legacy)):
             if spec is not None:
                 if self._check is not None:
@@ -428,12 +471,7 @@ class Rollouts:
         if watching is not None:
             watching.look_now()
         elif self._folder is None:
-            self._known = Known(dict(states))
-
-
-def _refused(param: str, error: PydanticCustomError) -> RequestError:
-    context = error.context or {}
-    return RequestError(f"`{param}`: {context['message']}", param=param, hint=context.get("hint"))
+            self._take(Known(dict(states)))
 
 
 def me() -> str:

@@ -106,7 +106,7 @@ def load_request(spec: str, ask: Mapping[str, Any], *, stream: bool) -> Request:
             raise wrong("strict", strict, "True or False")
         fields["strict"] = strict
     if (metadata := ask.get("metadata")) is not None:
-        fields["metadata"] = _load_metadata(metadata)
+        fields["metadata"] = load_metadata(metadata)
     if (extra := ask.get("extra")) is not None:
         fields["extra"] = _load_extra(extra)
     return Request(**fields)
@@ -148,7 +148,7 @@ def _load_output(output: Any) -> Output:
             raise wrong("output", output, '"json", a JSON Schema, a pydantic model or an Output')
 
 
-def _load_metadata(metadata: Any) -> dict[str, Any]:
+def load_metadata(metadata: Any) -> dict[str, Any]:
     """Check what the ledger counts by; anything else in it is the caller's own."""
     if not isinstance(metadata, Mapping):
         raise wrong("metadata", metadata, "a dict")

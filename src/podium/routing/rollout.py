@@ -10,6 +10,8 @@ Rules.
 - What is decided by chance needs somebody to draw for: without a unit's id a percentage gives legacy, be it the rollout's or a
   rule's. A rule that names an arm draws nothing and needs no id.
 - A rule's percentage is a threshold on the same bucket, so raising that moves nobody back either.
+- Who decides from outside (`Told`: a flag of another system) stands below the kill switch and the test users. An arm that it
+  names stands above the rules, a percentage in the place of the rollout's own.
 - The salt is the rollout's name until it is set, and is never changed while a rollout climbs: that would draw everybody anew.
 - `legacy_js` is there for cohorts that already run on the guide's `simpleHash`; it has no salt, whole percents, and gives
   consecutive ids neighbouring buckets, hence is not the default.
@@ -33,7 +35,7 @@ from podium.types import Value
 Arm = Literal["legacy", "candidate"]
 Hash = Literal["sha256", "legacy_js"]
 Unit = Literal["user", "team", "key", "conversation"]
-Grounds = Literal["disabled", "test_user", "rule", "no_unit", "bucket"]
+Grounds = Literal["disabled", "test_user", "told", "rule", "no_unit", "bucket"]
 """What decided an arm. Only `bucket` is chance, so only those users can be compared."""
 
 BUCKETS: dict[Hash, int] = {"sha256": 10_000, "legacy_js": 100}
@@ -119,6 +121,22 @@ class Rollout(Value, frozen=True, kw_only=True):
         _check_percent(self.percent, "percent")
 
 
+class Told(Value, frozen=True, kw_only=True):
+    """What somebody else decided for one request: an arm, or a percentage; exactly one of them. Raises `RequestError`."""
+
+    arm: Arm | None = None
+    percent: float | None = None
+    """In the place of the rollout's own, 0 to 100."""
+    whose: str
+    """Who says so, for the reasons: `flag chat-arm`."""
+
+    def __post_init__(self) -> None:
+        if (self.arm is None) == (self.percent is None) or not (self.arm is None or self.arm in _ARMS):
+            raise _wrong("told", f"{self.whose} names no arm and no percentage, or both", "Give one of them.")
+        if self.percent is not None:
+            _check_percent(self.percent, "told")
+
+
 class Decision(Value, frozen=True, kw_only=True):
     """The arm that a request takes, and why."""
 
@@ -135,22 +153,27 @@ def decide(
     team: str | None = None,
     tags: tuple[str, ...] = (),
     unit_id: str | None = None,
+    told: Told | None = None,
 ) -> Decision:
     """Return the arm that a request takes.
 
     `unit_id` is the id of what `rollout.unit` says: the user's, the team's, the key's or the conversation's; None or "" where
-    the request has none.
+    the request has none. `told` is what somebody else decided, where somebody did.
     """
     if not rollout.enabled:
         return Decision(arm="legacy", reason="the rollout is switched off", by="disabled")
     if user_id is not None and user_id in rollout.test_users:
         return Decision(arm="candidate", reason=f"{user_id} is a test user", by="test_user")
+    if told is not None and told.arm is not None:
+        return Decision(arm=told.arm, reason=f"{told.whose} says {told.arm}", by="told")
     for rule in rollout.rules:
         if rule.fits(user_id, team, tags):
             whom = _whom(rule)
             if rule.arm is not None:
                 return Decision(arm=rule.arm, reason=f"the rule for {whom} says {rule.arm}", by="rule")
             return _draw(rollout, rule.percent or 0.0, unit_id, f" of the rule for {whom}", "rule")
+    if told is not None and told.percent is not None:
+        return _draw(rollout, told.percent, unit_id, f" of {told.whose}", "told")
     return _draw(rollout, rollout.percent, unit_id, "", "bucket")
 
 
