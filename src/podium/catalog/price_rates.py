@@ -21,7 +21,7 @@ test lists why.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -72,7 +72,7 @@ def web_searches(usage: Usage) -> int:
 class _Step:
     """The rates between two thresholds, as whole multiples of the price's unit."""
 
-    __slots__ = ("above", "fee", "rates", "search")
+    __slots__ = ("above", "dearest_input", "dearest_output", "fee", "rates", "search")
 
     def __init__(self, above: int, rates: Mapping[str, Decimal], scale: int) -> None:
         self.above = above
@@ -83,10 +83,26 @@ class _Step:
         self.rates = tuple(_whole(filled[name], scale - _MILLION) if name in filled else None for name in _TOKEN_RATES)
         self.fee = _whole(filled["per_request"], scale) if "per_request" in filled else 0
         self.search = _whole(filled["per_web_search"], scale) if "per_web_search" in filled else None
+        self.dearest_input = self._dearest(_INPUTS)
+        self.dearest_output = self._dearest(_OUTPUTS)
 
-    def dearest(self, among: tuple[int, ...]) -> int | None:
+    def _dearest(self, among: tuple[int, ...]) -> int | None:
         """The highest of some rates; None where the plain one is not known."""
         return None if self.rates[among[0]] is None else max(rate for i in among if (rate := self.rates[i]) is not None)
+
+    def highest(self, input_tokens: int, output_tokens: int, searches: int) -> int | None:
+        """What so many tokens and searches cost at the dearest rates, in the price's unit; None where one is not known."""
+        cost = self.fee
+        for count, rate in (
+            (input_tokens, self.dearest_input),
+            (output_tokens, self.dearest_output),
+            (searches, self.search),
+        ):
+            if count:
+                if rate is None:
+                    return None
+                cost += count * rate
+        return cost
 
 
 def _whole(rate: Decimal, scale: int) -> int:
@@ -254,24 +270,34 @@ class Price:
         and writing, every tier that the input may reach and every period that may begin meanwhile are. None where the price
         says nothing of such tokens or of searches.
         """
+        worst = self._worst(input_tokens, output_tokens, at, context, searches)
+        return None if worst is None else _decimal(worst, self._scale)
+
+    def highest_pico(
+        self, input_tokens: int, output_tokens: int, at: float | None = None, context: Context | None = None
+    ) -> int | None:
+        """Return what `highest` says in pico-USD, rounded up."""
+        worst = self._worst(input_tokens, output_tokens, at, context, 0)
+        if worst is None:
+            return None
+        unit: int = 10 ** abs(self._scale - _PICO)
+        return worst * unit if self._scale <= _PICO else -(-worst // unit)
+
+    def _worst(
+        self, input_tokens: int, output_tokens: int, at: float | None, context: Context | None, searches: int
+    ) -> int | None:
+        """The most that such a request costs, in units of ten to the power of `-scale` USD."""
         worst = 0
         for steps in self._possible(at, context):
             for number, step in enumerate(steps):
                 if number and input_tokens <= step.above:
                     break
                 top = steps[number + 1].above if number + 1 < len(steps) else input_tokens
-                cost = step.fee
-                for count, rate in (
-                    (min(input_tokens, top), step.dearest(_INPUTS)),
-                    (output_tokens, step.dearest(_OUTPUTS)),
-                    (searches, step.search),
-                ):
-                    if count:
-                        if rate is None:
-                            return None
-                        cost += count * rate
+                cost = step.highest(min(input_tokens, top), output_tokens, searches)
+                if cost is None:
+                    return None
                 worst = max(worst, cost)
-        return _decimal(worst, self._scale)
+        return worst
 
     # --- time -----------------------------------------------------------------------------------------------------------
 
@@ -307,8 +333,10 @@ class Price:
             self._cache[number, variants] = steps = _steps(charges, self._scale)
         return steps
 
-    def _possible(self, at: float | None, context: Context | None) -> list[tuple[_Step, ...]]:
+    def _possible(self, at: float | None, context: Context | None) -> Sequence[tuple[_Step, ...]]:
         """The rates of every period and set of variants that may hold within a day of `at`."""
+        if len(self._spans) == 1 and not (context and self._variants):
+            return (self._compiled(0, ()),)
         numbers: list[int] = [0]
         choices: list[tuple[int, ...]] = [()]
         fitting = [i for i, variant in enumerate(self._variants) if context and variant.fits(context)]

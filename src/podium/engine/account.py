@@ -126,7 +126,9 @@ class Account:
         limits = books.limits
         estimate = tighten = None
         if limits.concerns(facts.user_id, facts.team, plan.max_cost_usd):
-            make = partial(estimate_of, request, plan, self._snapshot, books.pricing, at=facts.started_at)
+            make = partial(
+                estimate_of, request, plan, self._snapshot, books.pricing, measured=self._measured, at=facts.started_at
+            )
             estimate = make()
             tighten = partial(make, exact=True) if can_tighten(plan, self._snapshot) else None
         self._spending = spending = await limits.reserve(
@@ -177,9 +179,33 @@ class Account:
         """
         self._endpoints[call.number] = endpoint
         self._books.warm(endpoint)
-        facts = self._facts
         now = time.time()
-        started = Started(
+        reserved_pico = None
+        try:
+            self._check_arm(call)
+            reserved_pico = self._reserve(call, endpoint, now)
+        finally:  # an attempt that is refused is told of too
+            started = self._started[call.number] = self._start(call, endpoint, now, streamed, reserved_pico)
+        ledger = self._books.ledger
+        if ledger is not None:
+            ledger.started(started)
+            if ledger.keeps_payloads:
+                ledger.payload(started, "request", msgspec.json.encode(self._request))
+
+    def _check_arm(self, call: Call) -> None:
+        """Refuse to ask a target again for an arm that was taken back."""
+        if self._holds is not None and call.target in self._asked and not self._holds():
+            raise LimitError(
+                f"{call.target} is not asked again: rollout {self._facts.rollout} was taken back while this request ran.",
+                code="rolled_back",
+                status=503,
+                hint="Ask again: the request then takes the legacy arm.",
+            )
+
+    def _start(self, call: Call, endpoint: Endpoint, now: float, streamed: bool, reserved_pico: int | None) -> Started:
+        """What the ledger is told of an attempt before it is sent."""
+        facts = self._facts
+        return Started(
             request_id=facts.request_id,
             attempt=call.number,
             requested_at=facts.started_at,
@@ -199,45 +225,31 @@ class Account:
             conversation=facts.conversation,
             tags=facts.tags,
             streamed=streamed,
+            reserved_pico=reserved_pico,
         )
-        self._started[call.number] = started
-        if self._holds is not None and call.target in self._asked and not self._holds():
-            raise LimitError(
-                f"{call.target} is not asked again: rollout {facts.rollout} was taken back while this request ran.",
-                code="rolled_back",
-                status=503,
-                hint="Ask again: the request then takes the legacy arm.",
-            )
-        reserved_pico = self._reserve(call, endpoint, now)
-        if reserved_pico is not None:
-            self._started[call.number] = started = msgspec.structs.replace(started, reserved_pico=reserved_pico)
-        ledger = self._books.ledger
-        if ledger is not None:
-            ledger.started(started)
-            if ledger.keeps_payloads:
-                ledger.payload(started, "request", msgspec.json.encode(self._request))
 
     def settled(self, call: Call, begun_at: float, *, closing: bool = False) -> None:
         """Put on record how an attempt ended, and work out what it cost; `closing`: `ended` follows, and writes it."""
         started, endpoint = self._started[call.number], self._endpoints[call.number]
         self._charge(call, endpoint, started.started_at)
-        attempt = call.record(begun_at)
+        attempt, cost_pico = call.record(begun_at), pico_usd(call.cost_usd)
         if self._spending is not None and self._spending.purse is not None:
-            self._spending.purse.settle(call.number, pico_usd(call.cost_usd), billable=_may_be_charged(call))
+            self._spending.purse.settle(call.number, cost_pico, billable=_may_be_charged(call))
         price = self._books.price(endpoint)
         ledger = self._books.ledger
         if ledger is not None:
-            entry = self._entry(call, attempt, started, price)
+            entry = self._entry(call, attempt, started, price, cost_pico)
             if closing:
                 self._closing.append(entry)
             else:
                 ledger.settled(entry)
             if ledger.keeps_payloads and call.response is not None:
                 ledger.payload(started, "response", msgspec.json.encode(call.response))
-        self._watch.observe(self._observation(call, attempt, started, endpoint, price))
+        self._watch.observe(self._observation(call, attempt, started, endpoint, price, cost_pico))
         self._asked.append(call.target)
 
-    def _entry(self, call: Call, attempt: Attempt, started: Started, price: Found | None) -> Settled:
+    @staticmethod
+    def _entry(call: Call, attempt: Attempt, started: Started, price: Found | None, cost_pico: int | None) -> Settled:
         """What the ledger keeps of an attempt."""
         return Settled(
             started=started,
@@ -246,7 +258,7 @@ class Account:
             first_content_s=attempt.first_content_s,
             error_code=attempt.error_code,
             usage=call.usage,
-            cost_pico=pico_usd(call.cost_usd),
+            cost_pico=cost_pico,
             price_version=None if price is None else price.version,
             price_source=None if price is None else price.source,
             estimated=call.estimated,
@@ -256,7 +268,13 @@ class Account:
         )
 
     def _observation(
-        self, call: Call, attempt: Attempt, started: Started, endpoint: Endpoint, price: Found | None
+        self,
+        call: Call,
+        attempt: Attempt,
+        started: Started,
+        endpoint: Endpoint,
+        price: Found | None,
+        cost_pico: int | None,
     ) -> AttemptRecord:
         """What observers are told of an attempt."""
         host, port = server_of(endpoint.provider.base_url)
@@ -282,7 +300,7 @@ class Account:
             error_code=attempt.error_code,
             usage=call.usage,
             estimated=call.estimated,
-            cost_pico=pico_usd(call.cost_usd),
+            cost_pico=cost_pico,
             reserved_pico=started.reserved_pico,
             price_version=None if price is None else price.version,
             price_source=None if price is None else price.source,

@@ -20,20 +20,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
 from fnmatch import fnmatchcase
 from functools import cache, lru_cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from podium.catalog.pricing import Found, PriceBook, highest_cost
+from podium.catalog.pricing import Found, PriceBook
 from podium.catalog.profiles import profile
 from podium.engine.prices import find_target
-from podium.routing.limits import pico
 from podium.routing.snapshot import Plan, Provider, Snapshot
 from podium.routing.spending import LEAST_OUTPUT, Cost, Estimate, Leg, strategy_targets
 from podium.types import Media, Opaque, Part, Profile, Reasoning, Refusal, Request, Target, Text, ToolCall, ToolResult
@@ -67,8 +64,7 @@ _ENCODINGS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class Measured(NamedTuple):
     """What a request holds, counted once for all its legs."""
 
     text_bytes: int
@@ -98,26 +94,34 @@ class _Highest:
         self._at = at
         self._context = context
 
-    def of_many(self) -> Decimal | None:
+    def of_many(self) -> int | None:
         """What very many tokens cost: None where the price does not say, 0 where they are free."""
-        return highest_cost(self._found, _MANY, _MANY, self._at, self._context)
+        return self._found.price.highest_pico(_MANY, _MANY, self._at, self._context)
 
     def __call__(self, input_tokens: int, output_tokens: int) -> int:
-        cost = highest_cost(self._found, input_tokens, output_tokens, self._at, self._context)
+        cost = self._found.price.highest_pico(input_tokens, output_tokens, self._at, self._context)
         if cost is None:
             raise ValueError(f"{self._found.matched_name} has a price that does not say what its tokens cost")
-        return pico(cost)
+        return cost
 
 
 def estimate(
-    request: Request, plan: Plan, snapshot: Snapshot, book: PriceBook, *, at: float | None = None, exact: bool = False
+    request: Request,
+    plan: Plan,
+    snapshot: Snapshot,
+    book: PriceBook,
+    *,
+    measured: Measured | None = None,
+    at: float | None = None,
+    exact: bool = False,
 ) -> Estimate:
     """Return the most that a request can use, over all legs of its plan.
 
-    `at` is the time in epoch seconds, for prices that depend on it. `exact` counts with the models' own tokenizers, where they
-    are at hand: that takes milliseconds, the first time a second, and belongs on a thread (see `can_tighten`).
+    `measured` is what `measure` finds in the request, where that is known. `at` is the time in epoch seconds, for prices that
+    depend on it. `exact` counts with the models' own tokenizers, where they are at hand: that takes milliseconds, the first
+    time a second, and belongs on a thread (see `can_tighten`).
     """
-    measured = measure(request)
+    measured = measured or measure(request)
     legs = [
         _leg(request, measured, target, snapshot.providers[target.provider], book, at, exact)
         for target in strategy_targets(plan.strategy.name, plan.targets, plan.strategy.escalate_to)
@@ -137,8 +141,7 @@ def highest_pico(request: Request, measured: Measured, facts: Profile, found: Fo
     sampling = request.sampling
     output = sampling.max_tokens if sampling.max_tokens is not None else facts.max_output or UNKNOWN_OUTPUT
     context = {"service_tier": sampling.service_tier} if sampling.service_tier else None
-    cost = highest_cost(found, measured.input_tokens(dialect), output * max(1, sampling.n or 1), at, context)
-    return None if cost is None else pico(cost)
+    return found.price.highest_pico(measured.input_tokens(dialect), output * max(1, sampling.n or 1), at, context)
 
 
 def _leg(
