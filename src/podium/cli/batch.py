@@ -1,9 +1,9 @@
 """`podium run SPEC prompts.jsonl`: many prompts, a few at a time.
 
-Theory. Workers take job after job; each result is written at once. A failed prompt is a result too: the run goes on, and the
-exit code says that something failed. Ctrl-C ends the calls under way (upstream too) and keeps what is done.
+Theory. Each result is written at once. A failed prompt is a result too: the run goes on, and the exit code says that
+something failed. Ctrl-C ends the calls under way (upstream too) and keeps what is done.
 
-Rules. Nothing is sent before the whole file is known to be good. A progress bar is drawn on a terminal's stderr only.
+Rules. Nothing is sent before the whole file is known to be good.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import asyncio
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,11 +21,10 @@ from podium.cli import console, words
 from podium.cli.jobs import Job, read_jobs
 from podium.cli.results import Results
 from podium.cli.source import Opened, explaining_source
+from podium.cli.working import Bar, work_off
 from podium.errors import PodiumError, RequestError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
     from podium.engine.models import Models
     from podium.types import Result
 
@@ -91,28 +90,16 @@ def run(
     return console.FAILED if tally.failed else 0
 
 
-async def _work(models: Models, results: Results, tally: Tally, *, concurrency: int, whole: bool, quiet: bool) -> None:
-    todo = results.todo
-    jobs = iter(todo)
-    with Bar(results, shown=not quiet and console.is_terminal("err")) as bar:
+async def _work(models: Models, results: Results[Job], tally: Tally, *, concurrency: int, whole: bool, quiet: bool) -> None:
+    with Bar(len(results.kept), results.total, shown=not quiet and console.is_terminal("err")) as bar:
 
-        async def work(mine: Iterator[Job]) -> None:
-            for job in mine:
-                results.add(job, await _answer(models, job, tally, whole=whole))
-                bar.show(tally)
+        async def ask(job: Job) -> None:
+            results.add(job, await _answer(models, job, tally, whole=whole))
+            failed = f", {tally.failed:,} failed" if tally.failed else ""
+            bar.show(len(results.kept) + tally.answered + tally.failed, f"{console.plural(tally.tokens, 'token')}{failed}")
 
         async with models:
-            workers = [asyncio.create_task(work(jobs)) for _ in range(min(concurrency, len(todo)))]
-            try:
-                if workers:
-                    await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
-            finally:
-                for worker in workers:
-                    worker.cancel()
-                await asyncio.gather(*workers, return_exceptions=True)
-            for worker in workers:
-                if not worker.cancelled():
-                    worker.result()
+            await work_off(results.todo, ask, concurrency)
 
 
 async def _answer(models: Models, job: Job, tally: Tally, *, whole: bool) -> dict[str, Any]:
@@ -143,45 +130,7 @@ async def _answer(models: Models, job: Job, tally: Tally, *, whole: bool) -> dic
 # --- what is shown ---------------------------------------------------------------------------------------------------
 
 
-class Bar:
-    """A progress bar on stderr, or nothing."""
-
-    def __init__(self, results: Results, *, shown: bool) -> None:
-        self._progress: Progress | None = None
-        self._task: TaskID | None = None
-        self._kept = len(results.kept)
-        if shown and results.todo:
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self._progress = Progress(
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[words]}"),
-                TimeRemainingColumn(),
-                console=console.console("err"),
-                redirect_stdout=console.is_terminal("out"),
-                transient=True,
-            )
-            self._task = self._progress.add_task("", total=results.total, completed=self._kept, words="")
-
-    def show(self, tally: Tally) -> None:
-        """Draw the state of the batch."""
-        if self._progress is not None and self._task is not None:
-            failed = f", {tally.failed:,} failed" if tally.failed else ""
-            done = self._kept + tally.answered + tally.failed
-            self._progress.update(self._task, completed=done, words=f"{console.plural(tally.tokens, 'token')}{failed}")
-
-    def __enter__(self) -> Bar:
-        if self._progress is not None:
-            self._progress.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-
-
-def _say_kept(results: Results, jobs: Sequence[Job], out: str | None) -> None:
+def _say_kept(results: Results[Job], jobs: Sequence[Job], out: str | None) -> None:
     if results.torn:
         console.say(f"The last line of {out} was torn off; its prompt is asked again.", "yellow")
     if results.kept:

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -39,13 +39,22 @@ _WANTED: dict[str, type | tuple[type, ...]] = {
 }
 
 
-class Job(Value, frozen=True, kw_only=True):
-    """One prompt of a file."""
+class Line(Value, frozen=True, kw_only=True):
+    """What a result belongs to."""
 
     line: int
     """Counts from 1."""
     id: str | int | None = None
     key: str
+    """A hash of all that decides the result."""
+
+
+L = TypeVar("L", bound=Line)
+
+
+class Job(Line, frozen=True, kw_only=True):
+    """One prompt of a file."""
+
     spec: str | None = None
     call: dict[str, Any] = {}
     """`user_id`, `experiment`, `pin`, `timeout`."""
@@ -58,25 +67,38 @@ def read_jobs(path: str, models: Models, *, spec: str | None, call: Mapping[str,
 
     Raises `RequestError` and `SpecError` that name file and line.
     """
-    jobs: list[Job] = []
+
+    def load(number: int, plain: dict[str, Any]) -> Job:
+        job = _load(number, plain, spec, call, ask)
+        models.stream_text(job.spec, **job.call, **job.ask)  # does all that a call does before it sends
+        return job
+
+    return read_lines(path, load)
+
+
+def read_lines(path: str, load: Callable[[int, dict[str, Any]], L]) -> list[L]:
+    """Read a file of prompts; `load` takes a line's number and object, and makes of them what is to be done.
+
+    Raises what `load` raises, and `RequestError`, with file and line.
+    """
+    lines: list[L] = []
     seen: dict[str | int, int] = {}
     for number, content in _lines(path):
         try:
-            job = _read(number, content, spec, call, ask)
-            models.stream_text(job.spec, **job.call, **job.ask)  # does all that a call does before it sends
+            line = load(number, _decode(content))
         except PodiumError as error:
             error.message = f"{path}:{number}: {error.message}"
             raise
-        if job.id is not None and (first := seen.setdefault(job.id, number)) != number:
+        if line.id is not None and (first := seen.setdefault(line.id, number)) != number:
             raise RequestError(
-                f"{path}:{number}: the id {job.id!r} is on line {first} too.",
+                f"{path}:{number}: the id {line.id!r} is on line {first} too.",
                 param="id",
                 hint="Ids tell results apart; change one.",
             )
-        jobs.append(job)
-    if not jobs:
+        lines.append(line)
+    if not lines:
         raise RequestError(f"{path} holds no prompts.", hint='Write one JSON object a line: {"prompt": "..."}.')
-    return jobs
+    return lines
 
 
 def _lines(path: str) -> Iterator[tuple[int, bytes]]:
@@ -87,7 +109,8 @@ def _lines(path: str) -> Iterator[tuple[int, bytes]]:
                 yield number, stripped
 
 
-def _read(number: int, content: bytes, spec: str | None, call: Mapping[str, Any], ask: Mapping[str, Any]) -> Job:
+def _decode(content: bytes) -> dict[str, Any]:
+    """A line's object, with what it says beside its prompt in its own form."""
     try:
         plain = msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -99,38 +122,53 @@ def _read(number: int, content: bytes, spec: str | None, call: Mapping[str, Any]
     if "user_id" in plain:
         plain.setdefault("user", plain.pop("user_id"))
     for name, kind in _WANTED.items():
-        value = plain.get(name)
-        if value is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
-            raise RequestError(f"`{name}` is {_kind(value)}.", param=name, hint=_HINTS.get(name, "Give text."))
+        wanted(name, plain.get(name), kind)
+    return plain
+
+
+def wanted(name: str, value: Any, kind: type | tuple[type, ...]) -> None:
+    """Check what a field holds. Raises `RequestError`."""
+    if value is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
+        raise RequestError(f"`{name}` is {_kind(value)}.", param=name, hint=_HINTS.get(name, "Give text."))
+
+
+def _load(number: int, plain: dict[str, Any], spec: str | None, call: Mapping[str, Any], ask: Mapping[str, Any]) -> Job:
     own = {name: plain.pop(name, None) for name in ("id", *CALL)}
-    _refuse_unknown(plain)
-    full = {**ask, **{name: value for name, value in plain.items() if value is not None}}
+    full = load_settings(plain, ask, CALL)
     named = {
         "user_id": call["user_id"] if own["user"] is None else own["user"],
         "experiment": call["experiment"] if own["experiment"] is None else own["experiment"],
         "pin": call["pin"] if own["pin"] is None else own["pin"],
     }
     asked = spec if own["spec"] is None else own["spec"]
-    key = _fingerprint([asked, named, full])
+    key = fingerprint([asked, named, full])
     timeout = call["timeout"] if own["timeout"] is None else own["timeout"]
     return Job(line=number, id=own["id"], key=key, spec=asked, call={**named, "timeout": timeout}, ask=full)
+
+
+def load_settings(plain: Mapping[str, Any], ask: Mapping[str, Any], beside: Iterable[str]) -> dict[str, Any]:
+    """Return what a line asks, over the settings `ask`; `beside` names what else a line may say.
+
+    Raises `RequestError` for an unknown field.
+    """
+    from podium.engine.text import Ask
+
+    known = {*Ask.__annotations__, *beside, "id"}
+    for name in plain:
+        if name not in known:
+            near = (
+                "spec" if name == "model" and "spec" in known else next(iter(difflib.get_close_matches(name, known, 1)), None)
+            )
+            hint = f"Did you mean `{near}`?" if near else "Lines have prompt or messages, and id, spec, user, system, ..."
+            raise RequestError(f"there is no field `{name[:60]}`.", param=name, hint=hint)
+    return {**ask, **{name: value for name, value in plain.items() if value is not None}}
 
 
 _HINTS = {"pin": "Give true or false.", "timeout": 'Give "30s", or milliseconds.', "id": "Give text or a whole number."}
 
 
-def _refuse_unknown(plain: Mapping[str, Any]) -> None:
-    from podium.engine.text import Ask
-
-    known = {*Ask.__annotations__, *CALL, "id"}
-    for name in plain:
-        if name not in known:
-            near = "spec" if name == "model" else next(iter(difflib.get_close_matches(name, known, 1)), None)
-            hint = f"Did you mean `{near}`?" if near else "Lines have prompt or messages, and id, spec, user, system, ..."
-            raise RequestError(f"there is no field `{name[:60]}`.", param=name, hint=hint)
-
-
-def _fingerprint(parts: Any) -> str:
+def fingerprint(parts: Any) -> str:
+    """Return a hash of plain values."""
     return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:16]
 
 

@@ -47,6 +47,54 @@ PinOption = Annotated[bool, typer.Option("--pin", help="Take a model's name as w
 JsonOption = Annotated[bool, typer.Option("--json", help="Write one JSON document on stdout.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")]
 
+_ASKING = "The request"
+SystemOption = Annotated[
+    str | None,
+    typer.Option(
+        "--system",
+        "-s",
+        metavar="TEXT",
+        help="Instructions for the model; @FILE reads them from a file.",
+        rich_help_panel=_ASKING,
+    ),
+]
+MaxTokensOption = Annotated[
+    int | None,
+    typer.Option("--max-tokens", metavar="N", min=1, help="The most tokens the answer may have.", rich_help_panel=_ASKING),
+]
+TemperatureOption = Annotated[
+    float | None,
+    typer.Option("--temperature", "-t", metavar="T", min=0, help="0 is steady, higher is freer.", rich_help_panel=_ASKING),
+]
+ThinkingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--thinking",
+        metavar="HOW",
+        help="How much to reason first: low, medium, high, or a number of tokens.",
+        rich_help_panel=_ASKING,
+    ),
+]
+OutputOption = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        metavar="FORM",
+        help="The answer's form: json, or @schema.json for a JSON Schema.",
+        rich_help_panel=_ASKING,
+    ),
+]
+TimeoutOption = Annotated[
+    str | None,
+    typer.Option(
+        "--timeout", metavar="TIME", help="For the whole request: 30s, 800ms, or milliseconds.", rich_help_panel=_ASKING
+    ),
+]
+StrictOption = Annotated[
+    bool,
+    typer.Option("--strict", help="Fail where a model cannot honour a setting, rather than say so.", rich_help_panel=_ASKING),
+]
+
 
 def config_of(context: typer.Context, given: str | None) -> str | None:
     """Return the config that was named, after the command or before it."""

@@ -2,12 +2,12 @@
 
 Theory. Answers cost money, so a result is written to the file as soon as it is there, whatever its place; when the run ends, by
 itself or by Ctrl-C, the file is put in the order of the prompts. A run that begins with such a file keeps the good answers,
-recognised by their job's key (and id), and asks only for the rest.
+recognised by their line's key (and id), and asks only for the rest.
 
 Rules.
-- A line that failed is asked again. A last line that was torn off (the machine went down as it was written) is dropped and
-  its prompt asked again. Anything else that is no result, or answers none of the prompts, is an error: a file is
-  never overwritten with less than it held.
+- A line that failed is asked again, unless failures are to be kept. A last line that was torn off (the machine went down as
+  it was written) is dropped and its prompt asked again. Anything else that is no result, or answers none of the prompts, is
+  an error: a file is never overwritten with less than it held.
 - The file is replaced whole (write beside it, then rename), and only where its content changes.
 - Where the results go to a pipe, they are written in order, each as soon as those before it are there.
 """
@@ -18,14 +18,14 @@ import os
 import stat
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Generic
 
 import msgspec
 
 from podium.cli.console import plural
-from podium.cli.jobs import Job
+from podium.cli.jobs import L
 from podium.cli.source import naming_file
 from podium.errors import RequestError
 
@@ -33,13 +33,31 @@ _WHAT = "The file of results"
 _HINT = "Give another --out, or --fresh to replace it."
 
 
-class Results:
-    """Where the results of a batch go: a file, in which earlier answers are kept, or stdout.
+class Results(Generic[L]):
+    """Where the results of a batch go: a file, in which earlier answers are kept, or stdout, or (`silent`) memory alone.
 
-    Raises `RequestError` for a file that is no file of results, or of other prompts.
+    `command` names who writes such a file. `keep_failed` keeps failures too, and `belongs` says which results are kept that
+    answer none of the lines (by default none may be there). Raises `RequestError` for a file that is no file of results, or of
+    other prompts.
     """
 
-    def __init__(self, path: str | None, jobs: Sequence[Job], *, fresh: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | None,
+        jobs: Sequence[L],
+        *,
+        fresh: bool = False,
+        command: str = "run",
+        silent: bool = False,
+        keep_failed: bool = False,
+        belongs: Callable[[dict[str, Any]], bool] | None = None,
+    ) -> None:
+        self._command = command
+        self._silent = silent
+        self._keep_failed = keep_failed
+        self._belongs = belongs
+        self._others: list[bytes] = []
+        """Results that answer none of the lines, and are kept."""
         self._jobs = jobs
         self._file: IO[bytes] | None = None
         self._path = Path(path) if path is not None and _is_regular(path) else None
@@ -63,7 +81,7 @@ class Results:
             self._file = self._path.open("ab")
 
     @property
-    def todo(self) -> list[Job]:
+    def todo(self) -> list[L]:
         """The jobs that are to be asked."""
         return [job for job in self._jobs if job.line not in self.kept]
 
@@ -72,7 +90,12 @@ class Results:
         """How many jobs there are, answered or not."""
         return len(self._jobs)
 
-    def add(self, job: Job, document: dict[str, Any]) -> None:
+    def documents(self) -> list[dict[str, Any]]:
+        """Return all results so far, earlier ones among them, in order."""
+        known = [self._lines[job.line] for job in self._jobs if job.line in self._lines]
+        return [msgspec.json.decode(line) for line in (*self._others, *known)]
+
+    def add(self, job: L, document: dict[str, Any]) -> None:
         """Take a result."""
         line = _encode(job, document)
         self._lines[job.line] = line
@@ -93,7 +116,7 @@ class Results:
             with naming_file(self._path, _WHAT):
                 self._replace(self._path)
 
-    def __enter__(self) -> Results:
+    def __enter__(self) -> Results[L]:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -101,12 +124,14 @@ class Results:
 
     def _write_ready(self) -> None:
         """Write, to a pipe, the results before which none is missing."""
-        while self._next < len(self._jobs) and (line := self._lines.pop(self._jobs[self._next].line, None)) is not None:
+        while self._next < len(self._jobs) and (line := self._lines.get(self._jobs[self._next].line)) is not None:
             self._next += 1
+            if not self._silent:
+                del self._lines[self._jobs[self._next - 1].line]
             if self._file is not None:
                 self._file.write(line)
                 self._file.flush()
-            else:
+            elif not self._silent:
                 sys.stdout.write(line.decode())
                 sys.stdout.flush()
 
@@ -114,7 +139,7 @@ class Results:
 
     def _replace(self, path: Path) -> None:
         """Make the file hold the known results in the order of their prompts."""
-        content = b"".join(self._lines[job.line] for job in self._jobs if job.line in self._lines)
+        content = b"".join((*self._others, *(self._lines[job.line] for job in self._jobs if job.line in self._lines)))
         self._in_order = list(self._lines) == [job.line for job in self._jobs[: len(self._lines)]]
         if path.exists() and path.read_bytes() == content:
             return
@@ -133,7 +158,7 @@ class Results:
     def _keep_earlier(self, path: Path) -> None:
         with naming_file(path, _WHAT):
             content = path.read_bytes()
-        waiting: dict[tuple[Any, Any], deque[Job]] = {}
+        waiting: dict[tuple[Any, Any], deque[L]] = {}
         for job in self._jobs:
             waiting.setdefault((job.id, job.key), deque()).append(job)
         strangers: list[int] = []
@@ -143,15 +168,17 @@ class Results:
             result = _decode(line)
             if result is None:
                 if number < len(lines) or (line.endswith(b"\n") and line.strip()):
-                    raise RequestError(f"{path}:{number}: this is no result of `podium run`.", hint=_HINT)
+                    raise RequestError(f"{path}:{number}: this is no result of `podium {self._command}`.", hint=_HINT)
                 self.torn = bool(line.strip())
-            elif result["ok"]:
+            elif result["ok"] or self._keep_failed:
                 jobs = waiting.get((result.get("id"), result["key"]))
-                if not jobs:
+                if jobs:
+                    job = jobs.popleft()
+                    found[job.line] = _encode(job, result)
+                elif self._belongs is not None and self._belongs(result):
+                    self._others.append(line.rstrip() + b"\n")
+                else:
                     strangers.append(number)
-                    continue
-                job = jobs.popleft()
-                found[job.line] = _encode(job, result)
         if strangers:
             raise RequestError(
                 f"{path} holds {plural(len(strangers), 'answer')}, the first on line {strangers[0]}, to none of these prompts "
@@ -170,7 +197,7 @@ def _is_regular(path: str) -> bool:
         return True
 
 
-def _encode(job: Job, document: dict[str, Any]) -> bytes:
+def _encode(job: L, document: dict[str, Any]) -> bytes:
     head: dict[str, Any] = {"line": job.line} | ({} if job.id is None else {"id": job.id})
     rest = {name: value for name, value in document.items() if name not in ("line", "id", "key")}
     return msgspec.json.encode({**head, **rest, "key": job.key}) + b"\n"

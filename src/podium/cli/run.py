@@ -7,18 +7,26 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from podium.cli import console
+from podium.cli.asking import load_ask, load_timeout
 from podium.cli.options import (
     ConfigOption,
     ExperimentOption,
     JsonOption,
+    MaxTokensOption,
+    OutputOption,
     PinOption,
     QuietOption,
     SpecArgument,
+    StrictOption,
+    SystemOption,
+    TemperatureOption,
+    ThinkingOption,
+    TimeoutOption,
     UserOption,
     config_of,
 )
@@ -26,7 +34,6 @@ from podium.cli.source import open_models, read_text
 from podium.errors import RequestError
 
 _QUESTIONS = (".jsonl", ".ndjson")
-_ASKING = "The request"
 _MANY = "Many prompts (JSONL)"
 
 
@@ -50,54 +57,13 @@ def run(
     user: UserOption = None,
     experiment: ExperimentOption = None,
     pin: PinOption = False,
-    system: Annotated[
-        str | None,
-        typer.Option(
-            "--system",
-            "-s",
-            metavar="TEXT",
-            help="Instructions for the model; @FILE reads them from a file.",
-            rich_help_panel=_ASKING,
-        ),
-    ] = None,
-    max_tokens: Annotated[
-        int | None,
-        typer.Option("--max-tokens", metavar="N", min=1, help="The most tokens the answer may have.", rich_help_panel=_ASKING),
-    ] = None,
-    temperature: Annotated[
-        float | None,
-        typer.Option("--temperature", "-t", metavar="T", min=0, help="0 is steady, higher is freer.", rich_help_panel=_ASKING),
-    ] = None,
-    thinking: Annotated[
-        str | None,
-        typer.Option(
-            "--thinking",
-            metavar="HOW",
-            help="How much to reason first: low, medium, high, or a number of tokens.",
-            rich_help_panel=_ASKING,
-        ),
-    ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            metavar="FORM",
-            help="The answer's form: json, or @schema.json for a JSON Schema.",
-            rich_help_panel=_ASKING,
-        ),
-    ] = None,
-    timeout: Annotated[
-        str | None,
-        typer.Option(
-            "--timeout", metavar="TIME", help="For the whole request: 30s, 800ms, or milliseconds.", rich_help_panel=_ASKING
-        ),
-    ] = None,
-    strict: Annotated[
-        bool,
-        typer.Option(
-            "--strict", help="Fail where a model cannot honour a setting, rather than say so.", rich_help_panel=_ASKING
-        ),
-    ] = False,
+    system: SystemOption = None,
+    max_tokens: MaxTokensOption = None,
+    temperature: TemperatureOption = None,
+    thinking: ThinkingOption = None,
+    output: OutputOption = None,
+    timeout: TimeoutOption = None,
+    strict: StrictOption = False,
     why: Annotated[bool, typer.Option("--why", "-w", help="Say on stderr why these targets are asked.")] = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -137,15 +103,15 @@ def run(
     """
     questions = _questions_file(prompt, file)
     with console.errors_as_json(json and questions is None):
-        ask = _load_ask(
-            system=_text_or_file(system, "The system prompt"),
+        ask = load_ask(
+            system=system,
             max_tokens=max_tokens,
             temperature=temperature,
-            thinking=_thinking(thinking),
-            output=_output(output),
-            strict=strict or None,
+            thinking=thinking,
+            output=output,
+            strict=strict,
         )
-        call = {"user_id": user, "experiment": experiment, "pin": pin, "timeout": _timeout(timeout)}
+        call = {"user_id": user, "experiment": experiment, "pin": pin, "timeout": load_timeout(timeout)}
         if questions is None:
             if out is not None or fresh:
                 raise RequestError(
@@ -177,10 +143,6 @@ def run(
 
 
 # --- what was asked --------------------------------------------------------------------------------------------------
-
-
-def _load_ask(**settings: Any) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if value is not None}
 
 
 def _questions_file(prompt: str | None, file: str | None) -> str | None:
@@ -224,39 +186,3 @@ def _read_stdin() -> str:
         return sys.stdin.read()
     except UnicodeDecodeError:
         raise RequestError("Stdin is not UTF-8 text.", hint="Convert it first, with `iconv` for instance.") from None
-
-
-def _text_or_file(value: str | None, what: str) -> str | None:
-    return read_text(value[1:], f"{what}'s file") if value and value.startswith("@") and len(value) > 1 else value
-
-
-def _thinking(value: str | None) -> str | int | None:
-    return int(value) if value is not None and value.isascii() and value.isdigit() else value
-
-
-def _timeout(value: str | None) -> int | str | None:
-    """Digits alone are milliseconds, as in the config."""
-    if value is not None and value.isascii() and value.isdigit():
-        return int(value)
-    return value
-
-
-def _output(value: str | None) -> Any:
-    if value is None or value in ("json", "text"):
-        return value
-    if not value.startswith("@"):
-        raise RequestError(
-            f"--output is {value!r}.", param="output", hint="Use json, or @schema.json for a JSON Schema in a file."
-        )
-    import json
-
-    text = read_text(value[1:], "The schema's file")
-    try:
-        schema = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise RequestError(
-            f"The schema's file {value[1:]}, line {error.lineno}, is not JSON: {error.msg}.", hint="Repair it."
-        ) from None
-    if not isinstance(schema, dict):
-        raise RequestError(f"The schema's file {value[1:]} holds no JSON object.", hint="A JSON Schema is an object.")
-    return schema
