@@ -9,7 +9,7 @@ import podium as package
 from cli.conftest import Run
 from podium.cli.main import app
 
-COMMANDS = ("run", "explain", "check", "providers", "init", "sim", "demo", "metrics", "prices", "usage", "rollout")
+COMMANDS = ("run", "compare", "explain", "check", "providers", "init", "sim", "demo", "metrics", "prices", "usage", "rollout")
 
 
 def group() -> Any:

@@ -6,6 +6,7 @@ Rules. A block may be marked by an HTML comment on the line before its fence (`<
     fragment        a part of a config: it is laid over the last whole config of the page
     wrong, error    a config that is refused, and the words by which it is
     fails           a command that exits with an error
+    file NAME       this JSON is that file
     skip: reason    not run
 
 A table may be marked by `<!-- table: name -->`, and is then compared with the code.

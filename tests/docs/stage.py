@@ -91,6 +91,9 @@ class Stage:
                 self._printed = "".join(self._command(block, command, said) for command, said in _commands(block))
             case "text":
                 self._text(block)
+            case "json":
+                assert block.mark.startswith("file "), "a block of JSON is a file: say which"
+                self._write(block.mark.removeprefix("file "), block.text)
             case "crontab":
                 for line in block.text.splitlines():
                     entry = _CRON.fullmatch(line)

@@ -46,6 +46,11 @@ def rollouts(context: typer.Context, incomplete: str) -> list[str]:
     return _fitting(_mapping(_config(context)[0], "rollouts"), incomplete)
 
 
+def judges(incomplete: str) -> list[str]:
+    """Complete a judge's name."""
+    return _fitting(("auto", "exact", "json"), incomplete)
+
+
 def _fitting(names: Any, incomplete: str) -> list[str]:
     return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
 

@@ -95,6 +95,48 @@ StrictOption = Annotated[
     typer.Option("--strict", help="Fail where a model cannot honour a setting, rather than say so.", rich_help_panel=_ASKING),
 ]
 
+OutOption = Annotated[
+    str | None,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="PATH",
+        help="Write the results to this file; run again to go on where it stopped.",
+        show_default=False,
+    ),
+]
+ConcurrencyOption = Annotated[int, typer.Option("--concurrency", metavar="N", min=1, max=1000, help="Prompts asked at once.")]
+FreshOption = Annotated[bool, typer.Option("--fresh", help="Ask everything again, and replace what --out holds.")]
+ReportOption = Annotated[
+    str | None,
+    typer.Option("--report", metavar="PATH", help="Write a report for the browser: one HTML file.", show_default=False),
+]
+JudgeOption = Annotated[
+    str,
+    typer.Option(
+        "--judge", metavar="NAME", help="Who says what is the same: auto, exact, json.", autocompletion=complete.judges
+    ),
+]
+PatternOption = Annotated[
+    str | None,
+    typer.Option(
+        "--answer-pattern",
+        metavar="REGEX",
+        help="Compare only what this matches: its first group, else all of it.",
+        show_default=False,
+    ),
+]
+MaxCostOption = Annotated[
+    str | None,
+    typer.Option(
+        "--max-cost", metavar="USD", help="Ask, or end, before this run could spend more than that.", show_default=False
+    ),
+]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: spend more than --max-cost where it takes more.")]
+RetryFailedOption = Annotated[
+    bool, typer.Option("--retry-failed", help="Ask again the prompts of --out on which a side failed.")
+]
+
 
 def config_of(context: typer.Context, given: str | None) -> str | None:
     """Return the config that was named, after the command or before it."""

@@ -36,9 +36,9 @@ _HINT = "Give another --out, or --fresh to replace it."
 class Results(Generic[L]):
     """Where the results of a batch go: a file, in which earlier answers are kept, or stdout, or (`silent`) memory alone.
 
-    `command` names who writes such a file. `keep_failed` keeps failures too, and `belongs` says which results are kept that
-    answer none of the lines (by default none may be there). Raises `RequestError` for a file that is no file of results, or of
-    other prompts.
+    `command` names who writes such a file. `keep_failed` keeps failures too; `renew` brings an earlier result up to date;
+    `belongs` says which results are kept that answer none of the lines (by default none may be there). Raises
+    `RequestError` for a file that is no file of results, or of other prompts.
     """
 
     def __init__(
@@ -50,11 +50,13 @@ class Results(Generic[L]):
         command: str = "run",
         silent: bool = False,
         keep_failed: bool = False,
+        renew: Callable[[L, dict[str, Any]], dict[str, Any]] | None = None,
         belongs: Callable[[dict[str, Any]], bool] | None = None,
     ) -> None:
         self._command = command
         self._silent = silent
         self._keep_failed = keep_failed
+        self._renew = renew
         self._belongs = belongs
         self._others: list[bytes] = []
         """Results that answer none of the lines, and are kept."""
@@ -174,7 +176,7 @@ class Results(Generic[L]):
                 jobs = waiting.get((result.get("id"), result["key"]))
                 if jobs:
                     job = jobs.popleft()
-                    found[job.line] = _encode(job, result)
+                    found[job.line] = _encode(job, result if self._renew is None else self._renew(job, result))
                 elif self._belongs is not None and self._belongs(result):
                     self._others.append(line.rstrip() + b"\n")
                 else:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from podium.errors import ConfigError
+from podium.routing.compare import is_right
 from podium.types import Value
 
 if TYPE_CHECKING:
@@ -41,13 +42,7 @@ class Question(Value, frozen=True, kw_only=True):
 
     def is_right(self, text: str) -> bool | None:
         """Say whether an answer is right; None where that cannot be checked."""
-        if self.expect is None:
-            return None
-        return _comparable(self.expect) in _comparable(text)
-
-
-def _comparable(text: str) -> str:
-    return text.casefold().replace(",", "").replace(" ", "")
+        return None if self.expect is None else is_right(text, self.expect)
 
 
 class Route(Value, frozen=True, kw_only=True):

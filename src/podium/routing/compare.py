@@ -59,6 +59,8 @@ class Side(Value, frozen=True, kw_only=True):
     error_code: str | None = None
     error: str | None = None
     """Why it failed."""
+    recorded: bool = False
+    """Whether this is what was given some time ago, and nobody was asked now."""
 
     @property
     def ok(self) -> bool:
@@ -157,6 +159,15 @@ _WORDS = {
     ("tool_calls", True): "the same tool calls",
     ("tool_calls", False): "different tool calls",
 }
+
+
+def is_right(text: str, expect: str) -> bool:
+    """Say whether an answer contains what a right one does, whatever its case, spaces and commas."""
+    return _comparable(expect) in _comparable(text)
+
+
+def _comparable(text: str) -> str:
+    return text.casefold().replace(",", "").replace(" ", "")
 
 
 # --- likeness and difference -------------------------------------------------------------------------------------------

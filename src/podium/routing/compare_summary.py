@@ -103,8 +103,11 @@ class Summary(Value, frozen=True, kw_only=True):
     """Which alone failed."""
     faster: Odds
     """Which was faster, where both answered."""
+    new_s: float | None
+    """The median of new, where both answered."""
+    old_s: float | None
     latency_ratio: float | None
-    """Median of new over median of old."""
+    """New over old."""
     priced: int
     """Pairs in which both costs are known."""
     new_usd: Decimal
@@ -115,6 +118,22 @@ class Summary(Value, frozen=True, kw_only=True):
     verdict: Verdict
     headline: str
     facts: tuple[str, ...]
+
+    @property
+    def reliable(self) -> SideName | None:
+        """Who fails less often, beyond chance."""
+        worse = self.failed.leader
+        return None if worse is None else "old" if worse == "new" else "new"
+
+    @property
+    def cheaper(self) -> SideName | None:
+        """Who is notably cheaper."""
+        return _leader(self.cost_ratio)
+
+    @property
+    def quicker(self) -> SideName | None:
+        """Who is notably faster, and beyond chance."""
+        return self.faster.leader if _leader(self.latency_ratio) == self.faster.leader else None
 
 
 def summarise(observations: Sequence[Observation]) -> Summary:
@@ -152,6 +171,8 @@ def summarise(observations: Sequence[Observation]) -> Summary:
             sum(pair.new.duration_s < pair.old.duration_s for pair in both),
             sum(pair.old.duration_s < pair.new.duration_s for pair in both),
         ),
+        new_s=new_s,
+        old_s=old_s,
         latency_ratio=new_s / old_s if new_s is not None and old_s else None,
         priced=len(priced),
         new_usd=new_usd,
@@ -223,17 +244,14 @@ def _decide(summary: Summary) -> tuple[Verdict, str]:
     """Say which side is better, by what is right first."""
     if not summary.new.answered and not summary.old.answered:
         return "none", "Nothing to compare: neither side answered."
-    right = summary.right.leader
-    reliable = {"new": "old", "old": "new", None: None}[summary.failed.leader]
+    right, reliable = summary.right.leader, summary.reliable
     if right is not None or reliable is not None:
         if right is not None and reliable is not None and right != reliable:
             return "trade", f"A trade: {right} is right more often, {reliable} fails less often."
-        better: SideName = right or ("new" if reliable == "new" else "old")
+        better: SideName = right or reliable or "new"
         merits = [word for word, side in (("right more often", right), ("fails less often", reliable)) if side]
         return better, f"{better.capitalize()} is better: it {' and '.join(_verb(word) for word in merits)}."
-    cheaper, faster = _leader(summary.cost_ratio), summary.faster.leader
-    if _leader(summary.latency_ratio) != faster:
-        faster = None
+    cheaper, faster = summary.cheaper, summary.quicker
     doubt = _doubt(summary)
     if cheaper is None and faster is None:
         return "equal", f"No difference in cost or speed that counts; {doubt}."
@@ -274,7 +292,7 @@ def _facts(summary: Summary) -> tuple[str, ...]:
         facts.append(f"Right: new {new.right} of {new.checked}, old {old.right} of {old.checked}{p}.")
     if new.p50_s is not None and old.p50_s is not None:
         facts.append(
-            f"Time at the median: new {new.p50_s:.2f} s, old {old.p50_s:.2f} s; new was faster "
+            f"Time at the median: new {_seconds(new.p50_s)}, old {_seconds(old.p50_s)}; new was faster "
             f"{summary.faster.new} times, old {summary.faster.old} ({_chance(summary.faster.p)})."
         )
     if summary.cost_ratio is not None:
@@ -294,6 +312,10 @@ def dollars(amount: Decimal) -> str:
         return f"${amount:,.2f}"
     places = max(2, 2 - amount.adjusted()) if amount else 2
     return f"${amount:.{places}f}"
+
+
+def _seconds(duration_s: float) -> str:
+    return f"{duration_s * 1000:.0f} ms" if duration_s < 0.9995 else f"{duration_s:.2f} s"
 
 
 def _chance(p: float) -> str:

@@ -1,0 +1,217 @@
+"""`podium compare`: ask two sides the prompts of a file, and say which is better.
+
+Here are the options, and what they mean; the work is in `podium.cli.comparing`.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from podium.cli import complete, console
+from podium.cli.asking import load_ask, load_timeout
+from podium.cli.options import (
+    ConcurrencyOption,
+    ConfigOption,
+    FreshOption,
+    JsonOption,
+    JudgeOption,
+    MaxCostOption,
+    MaxTokensOption,
+    OutOption,
+    OutputOption,
+    PatternOption,
+    QuietOption,
+    ReportOption,
+    RetryFailedOption,
+    SystemOption,
+    TemperatureOption,
+    TimeoutOption,
+    UserOption,
+    YesOption,
+    config_of,
+)
+from podium.cli.source import explaining_source, open_models
+from podium.errors import RequestError
+
+if TYPE_CHECKING:
+    from podium.cli.compared import Compared
+    from podium.cli.pairs import Pair, Sides
+    from podium.engine.forecast import Forecast
+    from podium.engine.models import Models
+
+
+def compare(
+    context: typer.Context,
+    prompts: Annotated[
+        str,
+        typer.Argument(metavar="PROMPTS", help="A file of prompts, one JSON object a line, as `podium run` takes it."),
+    ],
+    old: Annotated[
+        str,
+        typer.Option("--old", metavar="SPEC", help="What is asked today; taken as written.", autocompletion=complete.specs),
+    ],
+    new: Annotated[
+        str,
+        typer.Option("--new", metavar="SPEC", help="What is to be asked; taken as written.", autocompletion=complete.specs),
+    ],
+    out: OutOption = None,
+    report: ReportOption = None,
+    judge: JudgeOption = "auto",
+    answer_pattern: PatternOption = None,
+    category: Annotated[
+        str, typer.Option("--category", metavar="FIELD", help="The field of the prompts that says of what kind each is.")
+    ] = "category",
+    user: UserOption = None,
+    system: SystemOption = None,
+    max_tokens: MaxTokensOption = None,
+    temperature: TemperatureOption = None,
+    output: OutputOption = None,
+    timeout: TimeoutOption = None,
+    concurrency: ConcurrencyOption = 8,
+    max_cost: MaxCostOption = None,
+    yes: YesOption = False,
+    retry_failed: RetryFailedOption = False,
+    fresh: FreshOption = False,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Ask two sides the prompts of a file at the same time, and say which is better.
+
+    Besides `prompt` or `messages`, a line may have a `category`, and `expect`: what a right answer contains.
+
+    [bold]Examples[/bold]
+
+      podium compare prompts.jsonl --old openai/gpt-4o --new tier:high
+
+      podium compare prompts.jsonl --old openai/gpt-4o --new tier:high --out compared.jsonl --report report.html
+
+      podium compare prompts.jsonl --old gpt-4o --new tier:fast --max-cost 2 --max-tokens 300 --json
+    """
+    from podium.cli.comparing import Comparing, Settings
+    from podium.cli.pairs import Sides, read_pairs
+
+    with console.errors_as_json(json):
+        ask = load_ask(system=system, max_tokens=max_tokens, temperature=temperature, output=output)
+        limit_usd = load_usd(max_cost)
+        check_files(prompts, out, report)
+        check_pattern(answer_pattern)
+        sides = Sides(old=old, new=new, judge=load_judge(judge), answer_pattern=answer_pattern)
+        opened = open_models(config_of(context, config))
+        with explaining_source(opened):
+            pairs = read_pairs(
+                prompts, opened.models, sides, user_id=user, timeout=load_timeout(timeout), ask=ask, category=category
+            )
+        at_work = _Pairs(opened.models, sides)
+        comparing = Comparing(
+            opened.models,
+            pairs,
+            Settings(
+                command="compare",
+                old=old,
+                new=new,
+                out=out,
+                report=report,
+                fresh=fresh,
+                retry_failed=retry_failed,
+                concurrency=concurrency,
+                max_cost_usd=limit_usd,
+                yes=yes,
+                quiet=quiet,
+                json=json,
+            ),
+            ask=at_work.ask,
+            highest=at_work.highest,
+            renew=at_work.renew,
+        )
+        code = comparing.run()
+    raise typer.Exit(code)
+
+
+class _Pairs:
+    """What is done with a pair."""
+
+    def __init__(self, models: Models, sides: Sides) -> None:
+        self._models = models
+        self._sides = sides
+
+    async def ask(self, pair: Pair) -> Compared:
+        from podium.cli.compared import Compared, shown_prompt
+        from podium.engine.text import load_request
+
+        sides = self._sides
+        comparison = await self._models.compare(
+            new=sides.new,
+            old=sides.old,
+            user_id=pair.user_id,
+            timeout=pair.timeout,
+            judge=sides.judge,
+            answer_pattern=sides.answer_pattern,
+            **pair.ask,
+        )
+        return Compared(
+            line=pair.line,
+            id=pair.id,
+            prompt=shown_prompt(load_request("", pair.ask, stream=False)),
+            category=pair.category,
+            expect=pair.expect,
+            comparison=comparison,
+        )
+
+    def highest(self, pair: Pair) -> Forecast:
+        from podium.engine.forecast import Forecast, forecast
+
+        old, new = (
+            forecast(self._models, spec, pair.ask, user_id=pair.user_id, pin=True)
+            for spec in (self._sides.old, self._sides.new)
+        )
+        return Forecast(usd=old.usd + new.usd, unknown=(*old.unknown, *new.unknown))
+
+    def renew(self, pair: Pair, document: dict[str, Any]) -> dict[str, Any]:
+        """Bring an earlier result to today's category and `expect`, which need nobody's answer."""
+        from podium.cli.compared import load_compared
+
+        return load_compared(document).replace(line=pair.line, category=pair.category, expect=pair.expect).to_document()
+
+
+def load_usd(text: str | None) -> Decimal | None:
+    """Return an amount of money. Raises `RequestError`."""
+    if text is None:
+        return None
+    try:
+        amount = Decimal(text.removeprefix("$"))
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite() or amount < 0:
+        raise RequestError(f"--max-cost {text} is no amount of money.", param="max-cost", hint="Give USD: --max-cost 2.50.")
+    return amount
+
+
+def load_judge(name: str) -> Any:
+    """Return the judge of that name. Raises `RequestError`."""
+    if name not in ("auto", "exact", "json"):
+        raise RequestError(f"There is no judge {name!r}.", param="judge", hint="The judges are auto, exact and json.")
+    return name
+
+
+def check_pattern(pattern: str | None) -> None:
+    """See that an answer pattern is one. Raises `ConfigError`."""
+    from podium.routing.strategies.judges import compile_pattern
+
+    if pattern is not None:
+        compile_pattern(pattern)
+
+
+def check_files(prompts: str | None, out: str | None, report: str | None) -> None:
+    """See that no file is written over another that is read or written. Raises `RequestError`."""
+    for option, path in (("--out", out), ("--report", report)):
+        if path is not None and prompts is not None and Path(path).resolve() == Path(prompts).resolve():
+            raise RequestError(f"{option} is the file of the prompts itself.", hint=f"Give another {option}.")
+    if report is not None and not Path(report).resolve().parent.is_dir():
+        raise RequestError(f"--report {report}: there is no such folder.", hint="Make it first, or give another --report.")
+    if out is not None and report is not None and Path(out).resolve() == Path(report).resolve():
+        raise RequestError("--out and --report are the same file.", hint="Give another --report.")
