@@ -20,9 +20,11 @@ from podium.cli.main import app
 from podium.config.sections import (
     ConfigSection,
     DefaultsSection,
+    GuardSection,
     LedgerSection,
     PriceSection,
     ProviderSection,
+    RampSection,
     RolloutSection,
     RuleSection,
     Section,
@@ -84,6 +86,8 @@ def test_the_tables_of_settings_and_results_are_complete() -> None:
         ("ledger", LedgerSection),
         ("rollout", RolloutSection),
         ("rule", RuleSection),
+        ("ramp", RampSection),
+        ("guard", GuardSection),
     ],
 )
 def test_a_table_of_keys_has_every_key_with_its_default(name: str, section: type[Section]) -> None:

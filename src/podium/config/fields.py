@@ -90,6 +90,28 @@ Percent: TypeAlias = Annotated[
         ],
     ),
 ]
+Points: TypeAlias = Annotated[
+    float,
+    PlainValidator(values.points),
+    _schema(
+        description="As 1% or 0.5%.",
+        anyOf=[
+            {"type": "number", "minimum": 0, "maximum": 100},
+            {"type": "string", "pattern": r"^\s*\d{1,3}(\.\d+)?\s*%?\s*$"},
+        ],
+    ),
+]
+LatencyLimit: TypeAlias = Annotated[
+    str | float,
+    PlainValidator(values.latency_limit),
+    _schema(
+        description="legacy p50, p75, p90, p95 or p99, or a duration as 2s.",
+        anyOf=[
+            {"type": "number", "minimum": 100},
+            {"type": "string", "pattern": r"^\s*(legacy p(50|75|90|95|99)|\d+(\.\d+)?\s*(ms|s|m|h|d)?)\s*$"},
+        ],
+    ),
+]
 Timezone: TypeAlias = Annotated[str, PlainValidator(values.timezone), _schema(type="string", minLength=1)]
 FilePath: TypeAlias = Annotated[str, PlainValidator(values.path), _schema(type="string", minLength=1)]
 Pattern: TypeAlias = Annotated[str, PlainValidator(values.pattern), _schema(type="string", format="regex")]

@@ -11,21 +11,29 @@ Rules.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any, cast
+from collections.abc import Collection, Iterator
+from itertools import pairwise
+from typing import Any, TypeAlias, cast
 
 from podium.config.aliases import check_spec
 from podium.config.problems import Path, show
 from podium.config.providers import check_name
-from podium.config.sections import RolloutSection, RuleSection
+from podium.config.sections import GuardSection, RampSection, RolloutSection, RuleSection
 from podium.config.shape import Reader
+from podium.config.values import LEGACY_PERCENTILES
+from podium.routing.climb import Course
+from podium.routing.guard import Guard, Metric, Ramp
 from podium.routing.rollout import Rollout, Rule
 from podium.routing.snapshot import Snapshot
 
+Fault: TypeAlias = tuple[Path, str, str]
+"""Where, what, and what to do."""
 
-def compile_rollouts(reader: Reader, data: dict[str, Any]) -> dict[str, Rollout]:
-    """Make all rollouts of a config; faults are noted."""
+
+def compile_rollouts(reader: Reader, data: dict[str, Any]) -> tuple[dict[str, Rollout], dict[str, Course]]:
+    """Make all rollouts of a config, and the courses of those that have a ramp or a guard; faults are noted."""
     compiled: dict[str, Rollout] = {}
+    courses: dict[str, Course] = {}
     owners: dict[str, str] = {}
     for name, values in data.items():
         path = ("rollouts", name)
@@ -57,7 +65,11 @@ def compile_rollouts(reader: Reader, data: dict[str, Any]) -> dict[str, Rollout]
             hash=cast(Any, section.hash),
             enabled=section.enabled,
         )
-    return compiled
+        if section.ramp is not None or section.guard is not None:
+            course = _course(reader, section, path)
+            if course is not None:
+                courses[name] = course
+    return compiled, courses
 
 
 def _check_shares(reader: Reader, section: RolloutSection, path: Path) -> None:
@@ -71,6 +83,67 @@ def _check_shares(reader: Reader, section: RolloutSection, path: Path) -> None:
     for share, place in shares:
         if share != int(share):
             reader.note(place, f"{show(share)} is no whole percent, as `legacy_js` draws.", "Write a whole number.")
+
+
+def _course(reader: Reader, section: RolloutSection, path: Path) -> Course | None:
+    """Make a ramp and its guard; faults are noted, and then there is none."""
+    ramp = section.ramp or RampSection()
+    guard = section.guard or GuardSection()
+    faults = [("ramp", fault) for fault in _ramp_faults(ramp, section.hash)]
+    faults += [("guard", fault) for fault in _guard_faults(guard)]
+    for key, (place, message, hint) in faults:
+        reader.note((*path, key, *place), message, hint)
+    if faults:
+        return None
+    if ramp.holdout == 0 and ramp.steps[-1] == 100:
+        reader.warn((*path, "ramp", "holdout"), "at 100 % nothing is guarded any more.", "Hold out a little: `holdout: 1%`.")
+    margins: dict[Metric, float] = {}
+    for metric, part in (("error_rate", guard.error_rate), ("latency", guard.latency), ("cost", guard.cost)):
+        if part is not None:
+            margins[cast(Metric, metric)] = part.margin
+    over = guard.latency.over if guard.latency is not None else "legacy p95"
+    return Course(
+        ramp=Ramp(
+            steps=tuple(ramp.steps),
+            dwell_s=ramp.dwell,
+            longest_s=ramp.longest,
+            holdout=ramp.holdout,
+            samples=ramp.samples,
+        ),
+        guard=Guard(
+            margins=margins or {"error_rate": 0.01},
+            alpha=guard.alpha,
+            beta=guard.beta,
+            latency_share=LEGACY_PERCENTILES[over] if isinstance(over, str) else 0.95,
+            latency_limit_s=None if isinstance(over, str) else over,
+        ),
+    )
+
+
+def _ramp_faults(ramp: RampSection, hash: str) -> Iterator[Fault]:
+    """What is wrong with a ramp."""
+    steps = ramp.steps
+    if not steps or steps[0] <= 0 or any(low >= high for low, high in pairwise(steps)):
+        yield ("steps",), "the steps do not rise from over 0.", "Write them as `[1, 5, 10, 25, 50, 100]`."
+    if ramp.dwell > ramp.longest:
+        yield ("longest",), "this is shorter than the `dwell` of a step.", "Let `longest` be longer."
+    if ramp.holdout >= 100:
+        yield ("holdout",), "this keeps everybody at legacy.", "Write a few percent, as `1%`."
+    if hash == "legacy_js":
+        shares: list[tuple[Path, float]] = [(("steps", place), share) for place, share in enumerate(steps)]
+        for place, share in (*shares, (("holdout",), ramp.holdout)):
+            if share != int(share):
+                yield place, f"{show(share)} is no whole percent, as `legacy_js` draws.", "Write a whole number."
+
+
+def _guard_faults(guard: GuardSection) -> Iterator[Fault]:
+    """What is wrong with a guard."""
+    for key, chance in (("alpha", guard.alpha), ("beta", guard.beta)):
+        if not 0 < chance < 1:
+            yield (key,), "a chance is over 0 % and under 100 %.", "Write `1%`."
+    for key, part in (("error_rate", guard.error_rate), ("latency", guard.latency), ("cost", guard.cost)):
+        if part is not None and part.margin >= 1:
+            yield (key, "margin"), "a margin of 100 % guards nothing.", f"Write `1%`, or leave `{key}` out."
 
 
 def _rule(reader: Reader, section: RuleSection, path: Path) -> Rule | None:

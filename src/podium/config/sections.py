@@ -22,11 +22,13 @@ from podium.config.fields import (
     Flag,
     Headers,
     Key,
+    LatencyLimit,
     Mapping,
     Money,
     Name,
     Pattern,
     Percent,
+    Points,
     Rate,
     Size,
     Text,
@@ -297,6 +299,52 @@ class RuleSection(Section):
     """The arm that all of those take."""
 
 
+class RampSection(Section):
+    """The steps that a rollout climbs by itself, once it is told to."""
+
+    steps: list[Percent] = [1.0, 5.0, 10.0, 25.0, 50.0, 100.0]
+    """How many of the units take the candidate, step by step."""
+    dwell: Duration = 1800.0
+    """How long a step lasts at least."""
+    longest: Duration = 86400.0
+    """How long a step waits for evidence at most, before it pauses."""
+    holdout: Percent = 1.0
+    """How many of the units stay at legacy to the end, to compare with."""
+    samples: Count = 200
+    """From how many units' answers legacy's limits are frozen, before the first step."""
+
+
+class MarginSection(Section):
+    """By how much the candidate may be worse in something."""
+
+    margin: Points
+    """Of all calls, or of the cost's cap."""
+
+
+class LatencyGuardSection(Section):
+    """How much more often the candidate may be slow."""
+
+    margin: Points
+    """Of all answers."""
+    over: LatencyLimit = "legacy p95"
+    """What counts as slow: a percentile of legacy's answers before the first step, or a duration."""
+
+
+class GuardSection(Section):
+    """What a candidate is held to while it climbs."""
+
+    error_rate: MarginSection | None = None
+    """How many more of its calls may fail; `margin: 1%` where nothing is guarded at all."""
+    latency: LatencyGuardSection | None = None
+    """How many more of its answers may be slow."""
+    cost: MarginSection | None = None
+    """How much more it may cost, as a share of what legacy's dearest calls cost (their p99)."""
+    alpha: Points = 0.01
+    """The chance that a candidate within all margins is ever rolled back, at most."""
+    beta: Points = 0.05
+    """The chance that a step passes a candidate that is beyond a margin, at most."""
+
+
 class RolloutSection(Section):
     """How a rollout begins; from then on its store says how it stands."""
 
@@ -320,6 +368,10 @@ class RolloutSection(Section):
     """`legacy_js` is the `simpleHash` of the integration guide, for a cohort that it has drawn."""
     enabled: Flag = True
     """The kill switch: `false` gives everybody legacy, test users too."""
+    ramp: RampSection | None = None
+    """The steps that it climbs by itself, once `podium rollout ramp NAME start` says so."""
+    guard: GuardSection | None = None
+    """What the candidate is held to while it climbs."""
 
 
 class HeadSection(Section):

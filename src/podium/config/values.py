@@ -51,6 +51,10 @@ def complaint(message: str, hint: str | None = None) -> PydanticCustomError:
     return PydanticCustomError(COMPLAINT, "{message}", {"message": message, "hint": hint})
 
 
+LEGACY_PERCENTILES = {"legacy p50": 0.5, "legacy p75": 0.75, "legacy p90": 0.9, "legacy p95": 0.95, "legacy p99": 0.99}
+"""What latency may be measured against, and the share of legacy's answers below it."""
+
+
 def text(value: Any) -> str:
     """Read text that is not empty."""
     if not isinstance(value, str):
@@ -196,6 +200,26 @@ def percent(value: Any) -> float:
     if abs(share * 100 - round(share * 100)) > 1e-6:
         raise complaint(f"{show(value)} is finer than users are counted.", "Write at most 2 decimals.")
     return share
+
+
+def points(value: Any) -> float:
+    """Read a margin or a chance: `1%`, or a number of percent from 1 on; gives a share from 0 to 1.
+
+    A bare number below 1 may be meant as a share, and is refused.
+    """
+    number = float(value) if isinstance(value, int | float | Decimal) and not isinstance(value, bool) else None
+    if number is not None and 0 < number < 1:
+        raise complaint(f"{show(value)} would be {number:g} %.", f"Write `{number * 100:g}%` or `{number:g}%`.")
+    return percent(value) / 100
+
+
+def latency_limit(value: Any) -> str | float:
+    """Read what latency is measured against: `legacy p95`, or a duration; gives the word, or seconds."""
+    if isinstance(value, str) and value.split()[:1] == ["legacy"]:
+        if value.strip() in LEGACY_PERCENTILES:
+            return value.strip()
+        raise complaint(f"{show(value)} is no limit on latency.", f"Write one of {choices(LEGACY_PERCENTILES)}, or `2s`.")
+    return duration(value)
 
 
 def one_of(*known: str) -> Callable[[Any], str]:

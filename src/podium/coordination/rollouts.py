@@ -32,7 +32,7 @@ from podium.types import Value
 
 States = dict[str, Rollout]
 """Rollouts by name; never changed, always replaced."""
-Action = Literal["seed", "restore", "set", "enable", "disable", "add_user", "remove_user", "undo"]
+Action = Literal["seed", "restore", "set", "enable", "disable", "add_user", "remove_user", "undo", "ramp"]
 Counted = tuple[str, int, str]
 """A rollout, a minute (since the epoch), an arm."""
 
@@ -119,6 +119,13 @@ def _taken_back(changes: Iterable[Change], name: str) -> Change:
     )
 
 
+def _restored(change: Change, now: Rollout | None) -> Rollout:
+    """What was before a change. A ramp that has gone on since then holds it no more."""
+    assert change.before is not None
+    same = now is not None and change.before.stage == now.stage
+    return change.before if same else change.before.replace(stage=None)
+
+
 class MemoryRollouts:
     """Rollouts of one process, which end with it."""
 
@@ -170,8 +177,8 @@ class MemoryRollouts:
         """Take back the last change."""
         with self._lock:
             last = _taken_back((each for each in reversed(self._history) if each.name == name), name)
-            assert last.before is not None
-            return self._note(last.before, self._states[name], "undo", who, why, last.id), self._states
+            now = self._states[name]
+            return self._note(_restored(last, now), now, "undo", who, why, last.id), self._states
 
     def history(self, name: str | None, most: int) -> list[Change]:
         """Return the last changes."""
@@ -240,7 +247,8 @@ class SqliteRollouts:
         db.execute("COMMIT")
 
     @contextlib.contextmanager
-    def _reading(self, *, create: bool = False, wait_s: float = LOCK_WAIT_S) -> Iterator[sqlite3.Connection]:
+    def reading(self, *, create: bool = False, wait_s: float = LOCK_WAIT_S) -> Iterator[sqlite3.Connection]:
+        """Open the file for a moment. Raises `StoreError`."""
         with contextlib.closing(self.connect(create=create, wait_s=wait_s)) as db:
             try:
                 yield db
@@ -248,8 +256,9 @@ class SqliteRollouts:
                 raise self.lost(error) from error
 
     @contextlib.contextmanager
-    def _writing(self, *, wait_s: float = LOCK_WAIT_S) -> Iterator[sqlite3.Connection]:
-        with self._reading(wait_s=wait_s) as db, _transaction(db):
+    def writing(self, *, wait_s: float = LOCK_WAIT_S) -> Iterator[sqlite3.Connection]:
+        """Open the file for one write transaction, which what raises takes back. Raises `StoreError`."""
+        with self.reading(wait_s=wait_s) as db, _transaction(db):
             yield db
 
     def lost(self, error: object) -> StoreError:
@@ -267,7 +276,7 @@ class SqliteRollouts:
         """Make the store where there is none, and begin the rollouts that it does not know. Raises `StoreError`."""
         with contextlib.suppress(OSError):  # what comes next says what is wrong with the folder
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._reading(create=True) as db:
+        with self.reading(create=True) as db:
             states = _states(db)
             if states and seeds.keys() <= states.keys():  # then it may be read-only, or busy
                 return states
@@ -301,11 +310,16 @@ class SqliteRollouts:
         """Return the state as a connection sees it."""
         return _states(db)
 
+    def note(self, db: sqlite3.Connection, after: Rollout, before: Rollout, action: Action, who: str, why: str | None) -> None:
+        """Change one rollout, and put that on record, in a write transaction that is under way."""
+        _note(db, after, before, action, who, why)
+        self._write_copy(_states(db))
+
     def change(
         self, name: str, action: Action, make: Callable[[Rollout], Rollout], *, who: str, why: str | None
     ) -> tuple[Rollout, States]:
         """Change one rollout, and put that on record. Raises what `make` does, and `StoreError`."""
-        with self._writing() as db:
+        with self.writing() as db:
             states = _states(db)
             before = states.get(name)
             if before is None:
@@ -319,18 +333,18 @@ class SqliteRollouts:
 
     def undo(self, name: str, *, who: str, why: str | None) -> tuple[Change, States]:
         """Take back the last change that is not taken back. Raises `RequestError` and `StoreError`."""
-        with self._writing() as db:
+        with self.writing() as db:
             states = _states(db)
             last = _taken_back(_history(db, name, -1), name)
-            assert last.before is not None
-            change = _note(db, last.before, states.get(name), "undo", who, why, last.id)
-            states[name] = last.before
+            restored = _restored(last, states.get(name))
+            change = _note(db, restored, states.get(name), "undo", who, why, last.id)
+            states[name] = restored
             self._write_copy(states)
         return change, states
 
     def history(self, name: str | None, most: int) -> list[Change]:
         """Return the last changes, the latest first. Raises `StoreError`."""
-        with self._reading() as db:
+        with self.reading() as db:
             return list(_history(db, name, most))
 
     # --- counts ---------------------------------------------------------------------------------------------------------
@@ -338,7 +352,7 @@ class SqliteRollouts:
     def add_counts(self, counts: Mapping[Counted, int]) -> None:
         """Add what was chosen. Raises `StoreError`."""
         oldest = int(time.time() // 60) - KEEP_COUNTS_MIN
-        with self._reading(wait_s=COUNT_WAIT_S) as db:
+        with self.reading(wait_s=COUNT_WAIT_S) as db:
             db.execute("PRAGMA synchronous=NORMAL")  # a crash of the machine may cost the last seconds' counts
             with _transaction(db):
                 db.executemany(
@@ -350,7 +364,7 @@ class SqliteRollouts:
 
     def counts(self, name: str, since_min: int) -> dict[str, int]:
         """Return how often each arm was chosen from a minute on. Raises `StoreError`."""
-        with self._reading() as db:
+        with self.reading() as db:
             query = "SELECT arm, sum(count) FROM choices WHERE name = ? AND minute >= ? GROUP BY arm"
             return dict(db.execute(query, (name, since_min)).fetchall())
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from podium.coordination.limits import Spending
     from podium.engine.attempt import Call
     from podium.engine.books import Books
+    from podium.engine.ramp_hearing import Hears
 
 _BYTES_A_TOKEN = 4
 """English prose and code have about four bytes a token; good enough for what nobody reported."""
@@ -54,6 +55,7 @@ class Account:
         "_closing",
         "_endpoints",
         "_facts",
+        "_hears",
         "_holds",
         "_measured",
         "_plan",
@@ -72,6 +74,7 @@ class Account:
         request: Request,
         request_id: str,
         holds: Callable[[], bool] | None = None,
+        hears: Hears | None = None,
     ) -> None:
         user = snapshot.users.get(plan.user_id) if plan.user_id is not None else None
         metadata = request.metadata
@@ -85,6 +88,8 @@ class Account:
         """Attempts that end with the request, and are put on record with it."""
         self._holds = holds
         """Says whether the rollout would still choose this request's arm; None: nothing did, or it cannot change."""
+        self._hears = hears
+        """Takes the end of a request that a ramp looks at."""
         self._snapshot = snapshot
         self._measured: Measured | None = None
         self._spending: Spending | None = None
@@ -363,6 +368,9 @@ class Account:
                 finish_reason=None if response is None else response.finish_reason,
             )
         )
+        if self._hears is not None and calls:  # what was never sent is no arm's doing
+            waited_s = first_content_s if facts.streamed else duration_s
+            self._hears(outcome, waited_s if facts.timed else None, [call.cost_usd for call in calls])
 
     def _return(self, calls: list[Call]) -> None:
         """Give back what was reserved and not used."""

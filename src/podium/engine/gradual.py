@@ -22,7 +22,7 @@ from podium.engine.language_model import LanguageModel
 from podium.engine.rollout_choice import Choice
 from podium.engine.stream import TextStream
 from podium.engine.text import Ask, check_caller
-from podium.errors import RequestError
+from podium.errors import PodiumError, RequestError
 from podium.routing.spec import quote
 from podium.types import Result
 
@@ -113,10 +113,15 @@ class Gradual:
         `legacy_names` lacks, whichever arm is chosen, and what the chosen side raises.
         """
         check_caller(user_id, experiment, request_id, False)
-        name = self.legacy_name(spec)
-        models = self._models
-        choice = models._choose_in(self.rollout, user_id, metadata)
-        legacy = self._legacy
+        self.legacy_name(spec)
+        choice = self._models._choose_in(self.rollout, user_id, metadata)
+        return self._made(spec, choice, user_id=user_id, experiment=experiment, request_id=request_id)
+
+    def _made(
+        self, spec: str, choice: Choice, *, user_id: str | None, experiment: str | None, request_id: str | None = None
+    ) -> Any:
+        """Return the model of the arm that was chosen."""
+        models, legacy, name = self._models, self._legacy, self.legacy_name(spec)
         if choice.arm == "legacy" and not isinstance(legacy, str):
             return legacy(name)
         rollout = models.rollouts.declared(self.rollout)
@@ -124,7 +129,11 @@ class Gradual:
             choice = choice.replace(spec=name)
         elif spec not in rollout.match:
             choice = choice.replace(spec=spec)
-        models._plan(models._state, spec, user_id, experiment, False, None, choice)  # so that a bad spec is told here
+        try:
+            models._plan(models._state, spec, user_id, experiment, False, None, choice)  # so that a bad spec is told here
+        except PodiumError:
+            models.rollouts.ramps.hearing.take(choice, failed=True)
+            raise
         return ArmModel(models, spec, choice, user_id=user_id, experiment=experiment, request_id=request_id)
 
     async def get_model(self, spec: str, **caller: Any) -> Any:
@@ -146,11 +155,23 @@ class Gradual:
 
         The legacy side is given what was asked (`prompt`, `messages`, ...) without `timeout` and `metadata`: they are Podium's.
         """
-        metadata = ask.get("metadata")
-        model = await self.get_model(spec, user_id=user_id, experiment=experiment, request_id=request_id, metadata=metadata)
-        if isinstance(model, ArmModel):
-            return await model.generate(timeout=timeout, **ask)
-        theirs = {name: value for name, value in ask.items() if name != "metadata"}
+        check_caller(user_id, experiment, request_id, False)
+        self.legacy_name(spec)
+        models, metadata = self._models, ask.get("metadata")
+        await models._ready(user_id, metadata, rollout=self.rollout)
+        choice = models._choose_in(self.rollout, user_id, metadata)
+        if choice.arm == "legacy" and callable(self._legacy):
+            theirs = {name: value for name, value in ask.items() if name != "metadata"}
+            with models.rollouts.ramps.hearing.timing(choice):
+                return await self._ask_legacy(spec, theirs)
+        model = self._made(spec, choice, user_id=user_id, experiment=experiment, request_id=request_id)
+        return await model.generate(timeout=timeout, **ask)
+
+    async def _ask_legacy(self, spec: str, theirs: Mapping[str, Any]) -> Any:
+        """Ask a model of the legacy system's."""
+        make = self._legacy
+        assert callable(make)
+        model = await _awaited(make(self.legacy_name(spec)))
         if self._generate is not None:
             return await _awaited(self._generate(model=model, **theirs))
         generate = getattr(model, "generate", None)
@@ -276,16 +297,30 @@ class _Bridge:
         if arguments is None:  # the function itself says best what is wrong with its arguments
             return self._legacy(*given, **named)
         choice = self._models._choose_in(self._rollout, *self._caller(arguments))
-        if choice.arm == "legacy":
-            return self._legacy(*given, **named)
-        if callable(self._candidate):
-            return self._candidate(*given, **named)
+        function = self._legacy if choice.arm == "legacy" else self._candidate
+        if callable(function):
+            return self._heard(choice, function, given, named)
         spec = self._candidate or choice.spec
         ask: Any = {name: value for name, value in arguments.items() if name in Ask.__annotations__ and value is not None}
         model = ArmModel(self._models, spec, choice.replace(spec=spec), user_id=choice.asker.user_id)
         if self.is_async:
             return _text_of(model.generate(**ask))
         return self._models.sync.generate(model, **ask).text
+
+    def _heard(self, choice: Choice, function: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """Call a function of the caller's own, and let a ramp hear how it answered; not where it gives a generator."""
+        timing = self._models.rollouts.ramps.hearing.timing(choice)
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            return function(*given, **named)
+        if not self.is_async:
+            with timing:
+                return function(*given, **named)
+
+        async def heard() -> Any:
+            with timing:
+                return await _awaited(function(*given, **named))
+
+        return heard()
 
 
 async def _text_of(answer: Awaitable[Result]) -> str:

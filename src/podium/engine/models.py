@@ -38,7 +38,7 @@ from podium.engine.stream import TextStream
 from podium.engine.sync import SyncModels
 from podium.engine.text import Ask, check_caller, load_metadata, load_request
 from podium.engine.transport import AiohttpTransport, Transport
-from podium.errors import AllTargetsFailed, RequestError, SpecError, StoreError
+from podium.errors import AllTargetsFailed, PodiumError, RequestError, SpecError, StoreError
 from podium.ledger import UsageRow
 from podium.observe.observers import Observer
 from podium.observe.report import Report
@@ -199,7 +199,12 @@ class Models:
             return state.resolver.resolve(spec, user_id=user_id, experiment=experiment, pin=pin), None
         arm = choice.spec or spec
         as_is = choice.spec is None and choice.arm == "legacy"  # what the call means without the rollout
-        plan = state.resolver.resolve(arm, user_id=user_id, experiment=experiment, pin=pin, auto=as_is)
+        try:
+            plan = state.resolver.resolve(arm, user_id=user_id, experiment=experiment, pin=pin, auto=as_is)
+        except PodiumError:
+            if metadata is not None:
+                self.rollouts.ramps.hearing.take(choice, failed=True)
+            raise
         reasons = plan.reasons.replace(spec=spec, steps=(choice.why, *plan.reasons.steps))
         return plan.replace(reasons=reasons, rollout=choice.rollout, arm=choice.arm), choice
 
@@ -251,7 +256,15 @@ class Models:
             bounded=timeout is not None or plan.timeout_s is not None,
             patience=self._patience,
             slots=self._shared.slots_of_user(plan.user_id, state.snapshot),
-            account=Account(self._books, state.snapshot, plan, request, request_id, self._holds(choice)),
+            account=Account(
+                self._books,
+                state.snapshot,
+                plan,
+                request,
+                request_id,
+                self._holds(choice),
+                self.rollouts.ramps.hearing.hears(choice),
+            ),
         )
         return run, plan
 

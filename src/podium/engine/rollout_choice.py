@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from podium.routing.rollout import Arm, Decision, Grounds, Rollout, Told, decide
+from podium.routing.rollout import Arm, Decision, Grounds, Rollout, Stage, Told, decide
 from podium.routing.spec import quote
 from podium.types import Value
 
@@ -40,6 +40,10 @@ class Choice(Value, frozen=True, kw_only=True):
     asker: Asker = Asker()
     by: Grounds = "bucket"
     """What decided."""
+    stage: Stage | None = None
+    """Where the ramp was."""
+    unit_id: str | None = None
+    """Whom it was drawn for."""
     told: Told | None = None
     """What somebody else said."""
 
@@ -57,7 +61,8 @@ class Known:
 
 def choice(known: Known, rollout: Rollout, asker: Asker, age_s: float, max_stale_s: float, told: Told | None = None) -> Choice:
     """Return the arm that a call takes; `age_s` is how long ago the store was last seen, `told` what somebody else decided."""
-    decision, note = _decide(known, rollout, asker, age_s, max_stale_s, told)
+    unit_id = _unit_id(rollout, asker)
+    decision, note = _decide(known, rollout, asker, unit_id, age_s, max_stale_s, told)
     return Choice(
         rollout=rollout.name,
         arm=decision.arm,
@@ -65,12 +70,39 @@ def choice(known: Known, rollout: Rollout, asker: Asker, age_s: float, max_stale
         why=f"Rollout {quote(rollout.name)} chose the {decision.arm} arm: {decision.reason}{note}.",
         asker=asker,
         by=decision.by,
+        stage=rollout.stage,
+        unit_id=unit_id,
         told=told,
     )
 
 
+def without_candidate(made: Choice, rollout: Rollout, wait_s: float) -> Choice:
+    """Return the choice of legacy for a call whose candidate is down."""
+    why = f"the candidate is down, and is tried again in {wait_s:.0f} s"
+    return made.replace(
+        arm="legacy",
+        spec=rollout.legacy,
+        by="breaker",
+        why=f"Rollout {quote(rollout.name)} chose the legacy arm: {why}.",
+    )
+
+
+def _unit_id(rollout: Rollout, asker: Asker) -> str | None:
+    if rollout.unit == "user":
+        return asker.user_id
+    if rollout.unit == "team":
+        return asker.team
+    return asker.conversation if rollout.unit == "conversation" else None
+
+
 def _decide(
-    known: Known, rollout: Rollout, asker: Asker, age_s: float, max_stale_s: float, told: Told | None
+    known: Known,
+    rollout: Rollout,
+    asker: Asker,
+    unit_id: str | None,
+    age_s: float,
+    max_stale_s: float,
+    told: Told | None,
 ) -> tuple[Decision, str]:
     """The decision, and what is to be said of the store."""
     if not known.is_known:
@@ -82,12 +114,5 @@ def _decide(
             why = f"the store of rollouts is lost for {age_s:.0f} s, longer than the {max_stale_s:g} s of `max_stale`"
             return Decision(arm="legacy", reason=why, by="disabled"), ""
         note = f" (as last known: the store of rollouts is lost for {age_s:.0f} s)"
-    unit_id: str | None = None
-    if rollout.unit == "user":
-        unit_id = asker.user_id
-    elif rollout.unit == "team":
-        unit_id = asker.team
-    elif rollout.unit == "conversation":
-        unit_id = asker.conversation
     made = decide(rollout, user_id=asker.user_id, team=asker.team, tags=asker.tags, unit_id=unit_id, told=told)
     return made, note

@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 from pydantic_core import PydanticCustomError
 
 from podium.config.values import percent as load_percent
-from podium.engine.rollout_choice import Asker, Choice, Known, choice
+from podium.engine.ramps import Ramps
+from podium.engine.rollout_choice import Asker, Choice, Known, choice, without_candidate
 from podium.engine.rollout_counts import Counts
 from podium.engine.rollout_deciders import Decider, Deciders, Deciding, HowAsked, load_duration, refused
 from podium.engine.rollout_listeners import Listeners
@@ -97,6 +98,8 @@ class Rollouts:
         """Who wants to hear of changes, and of a store that is lost."""
         self._cut_off = False
         self._held = self._quiet = True
+        self.ramps = Ramps(self, snapshot, None if self._folder is None else Path(self._folder) / _FILE)
+        """Rollouts that step by themselves, and are rolled back by themselves."""
         self._start()
 
     def _start(self) -> None:
@@ -114,6 +117,7 @@ class Rollouts:
 
     def hold_still(self) -> None:
         """Before a fork: let go of the store."""
+        self.ramps.hold_still()
         self._held = self._lock.acquire(timeout=_FORK_WAIT_S)
         self._quiet = self._held and (self._watching is None or self._watching.stop(_FORK_WAIT_S))
 
@@ -123,11 +127,13 @@ class Rollouts:
             self._watching = self._watch(opened=self._known is not None)
         if self._held:
             self._lock.release()
+        self.ramps.go_on()
 
     def begin_anew(self) -> None:
         """After a fork, in the child. Where its parent was busy with the store, it has none, and gives legacy."""
         self._cut_off = self._cut_off or not self._quiet
         memory = self._known if self._folder is None else None
+        self.ramps.begin_anew()
         self._start()
         self._known = memory
         self.deciders.begin_anew()
@@ -205,6 +211,10 @@ class Rollouts:
     def _choose(self, known: Known, rollout: Rollout, asker: Asker, count: bool) -> Choice:
         told = self.deciders.told(rollout.name, asker)
         made = choice(known, rollout, asker, self._age_s(), self._max_stale_s, told)
+        if made.by == "bucket" and made.arm == "candidate" and self.ramps.hearing.is_down(rollout, asks=count):
+            made = without_candidate(made, rollout, self.ramps.hearing.wait_s(rollout.name))
+        if count and made.stage is not None:
+            self.ramps.wake()
         if count and self.counts.add(rollout.name, made.arm) and self._folder is None:
             self.counts.flush(self._store)
         return made
@@ -280,6 +290,7 @@ class Rollouts:
 
     def close(self) -> None:
         """End the watching. It blocks for a moment."""
+        self.ramps.close()
         with self._lock:
             watching, self._watching = self._watching, None
         if watching is not None:
@@ -386,7 +397,7 @@ class Rollouts:
 
         Raises `RequestError` for a percentage that is none, `SpecError` for a spec that means nothing.
         """
-        changes: dict[str, Any] = {}
+        changes: dict[str, Any] = {}  # what is set by hand is no ramp's any more
         if percent is not None:
             try:
                 changes["percent"] = load_percent(percent)
@@ -404,7 +415,7 @@ class Rollouts:
             if rollout.hash == "legacy_js" and changes.get("percent", 0) % 1:
                 words = f"Rollout {quote(name)} draws by `legacy_js`, which knows whole percents only."
                 raise RequestError(words, param="percent", hint="Give a whole number.")
-            return rollout.replace(**changes)
+            return rollout.replace(**changes, stage=None)
 
         return self._change(name, "set", make, who, why)
 
@@ -460,6 +471,11 @@ class Rollouts:
         self._changed(states)
         return rollout
 
+    def look_now(self) -> None:
+        """Let this process see what was changed in the store before the call returns."""
+        if (watching := self._watching) is not None:
+            watching.look_now()
+
     def _mend(self) -> None:
         """Make a store again that is gone: a rollback must not wait for somebody to start anew."""
         if self._folder is not None:
@@ -467,10 +483,8 @@ class Rollouts:
 
     def _changed(self, states: Mapping[str, Rollout]) -> None:
         """Let this process see its own change before the call returns."""
-        watching = self._watching
-        if watching is not None:
-            watching.look_now()
-        elif self._folder is None:
+        self.look_now()
+        if self._folder is None:
             self._take(Known(dict(states)))
 
 

@@ -53,6 +53,10 @@ class Guard(Value, frozen=True, kw_only=True):
     restart_s: float | None = 3600.0
     """The length of an epoch. None: one game from beginning to end, which sees a bad start somewhat sooner and a late
     regression much later."""
+    latency_share: float = 0.95
+    """Which of legacy's percentiles is the limit on latency, as a share."""
+    latency_limit_s: float | None = None
+    """A limit on latency that does not depend on legacy."""
 
     def __post_init__(self) -> None:
         if not self.margins:
@@ -69,6 +73,14 @@ class Guard(Value, frozen=True, kw_only=True):
             raise _wrong(
                 "restart_s", f"A guard restarts every {self.restart_s} s", "Use a positive number of seconds, or None."
             )
+        if not 0 < self.latency_share < 1:
+            raise _wrong(
+                "latency_share", f"A guard's latency is over percentile {self.latency_share}", "Use a share, as 0.95 for p95."
+            )
+        if self.latency_limit_s is not None and not 0 < self.latency_limit_s < math.inf:
+            raise _wrong(
+                "latency_limit_s", f"A guard's latency is over {self.latency_limit_s} s", "Use a positive number of seconds."
+            )
 
     @property
     def alarm_at(self) -> float:
@@ -79,6 +91,12 @@ class Guard(Value, frozen=True, kw_only=True):
     def pass_at(self) -> float:
         """The log evidence at which a metric passes a step: log of 1 over beta."""
         return -math.log(self.beta)
+
+    @property
+    def measures(self) -> tuple[Metric, ...]:
+        """The metrics whose limits come from legacy's answers before step 1."""
+        fixed = self.latency_limit_s is not None
+        return tuple(each for each in self.margins if each == "cost" or (each == "latency" and not fixed))
 
     def epoch(self, at: float) -> int:
         """Return the number of the epoch of an instant, the same for every worker."""
@@ -99,6 +117,8 @@ class Ramp(Value, frozen=True, kw_only=True):
     """How long a step waits for evidence at most, before it pauses and says so."""
     holdout: float = 1.0
     """Percent that stays on legacy to the end: at 100 % no block ever closes, and nothing is guarded any more."""
+    samples: int = 200
+    """From how many units' answers legacy's limits are frozen."""
 
     def __post_init__(self) -> None:
         falls = any(low >= high for low, high in zip(self.steps, self.steps[1:], strict=False))
@@ -110,6 +130,8 @@ class Ramp(Value, frozen=True, kw_only=True):
             )
         if not 0 <= self.holdout < 100:
             raise _wrong("holdout", f"A ramp holds out {self.holdout} %", "Use a percentage from 0 to under 100.")
+        if self.samples < 1:
+            raise _wrong("samples", f"A ramp measures legacy by {self.samples} answers", "Use a whole number from 1 on.")
 
     def percent_at(self, step: int) -> float:
         """Return the candidate's share in percent at a step, counted from 0: the step's, less what is held out."""
@@ -124,7 +146,7 @@ class Baseline(Value, frozen=True, kw_only=True):
     """What legacy was like before step 1. None: not known, and the metric cannot be observed."""
 
     latency_s: float | None = None
-    """Its 95th percentile."""
+    """Its 95th percentile, or what `Guard` says instead."""
     cost_usd: float | None = None
     """Its 99th percentile, the cap on costs."""
 
@@ -206,9 +228,9 @@ def merge(parts: Iterable[Evidence]) -> Evidence:
     )
 
 
-def freeze(latencies_s: Iterable[float], costs_usd: Iterable[Decimal | float]) -> Baseline:
+def freeze(latencies_s: Iterable[float], costs_usd: Iterable[Decimal | float], *, latency_share: float = 0.95) -> Baseline:
     """Return legacy's limits from its answers before step 1: 95th percentile of latency, 99th of cost (nearest rank)."""
-    return Baseline(latency_s=_percentile(latencies_s, 0.95), cost_usd=_percentile(map(float, costs_usd), 0.99))
+    return Baseline(latency_s=_percentile(latencies_s, latency_share), cost_usd=_percentile(map(float, costs_usd), 0.99))
 
 
 def losses(observation: Observation, baseline: Baseline) -> dict[Metric, float]:

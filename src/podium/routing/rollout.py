@@ -35,8 +35,9 @@ from podium.types import Value
 Arm = Literal["legacy", "candidate"]
 Hash = Literal["sha256", "legacy_js"]
 Unit = Literal["user", "team", "key", "conversation"]
-Grounds = Literal["disabled", "test_user", "told", "rule", "no_unit", "bucket"]
-"""What decided an arm. Only `bucket` is chance, so only those users can be compared."""
+Grounds = Literal["disabled", "test_user", "told", "rule", "no_unit", "bucket", "breaker"]
+"""What decided an arm. Only `bucket` is chance, so only those users can be compared. `breaker`: the bucket chose the
+candidate, which is down."""
 
 BUCKETS: dict[Hash, int] = {"sha256": 10_000, "legacy_js": 100}
 """How many buckets a hash has: their width is the least step of a percentage."""
@@ -81,6 +82,15 @@ class Rule(Value, frozen=True, kw_only=True):
         )
 
 
+class Stage(Value, frozen=True, kw_only=True):
+    """Where in a climb a percentage was set by the ramp."""
+
+    climb: int
+    """The climb's number."""
+    step: int
+    """Counted from 0; -1 while legacy is measured."""
+
+
 class Rollout(Value, frozen=True, kw_only=True):
     """A candidate that takes over from legacy, a share of the units at a time.
 
@@ -106,6 +116,8 @@ class Rollout(Value, frozen=True, kw_only=True):
     hash: Hash = "sha256"
     enabled: bool = True
     """The kill switch: False gives everybody legacy, test users too."""
+    stage: Stage | None = None
+    """The place in the climb that set the percentage; None: it was set by hand."""
 
     def __post_init__(self) -> None:
         if not self.name:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Literal
 
+from podium.routing.climb import Course
 from podium.routing.rollout import Arm, Rollout
 from podium.types import Profile, Reasons, Secret, Target, Value
 
@@ -178,6 +179,8 @@ class Snapshot(Value, frozen=True, kw_only=True):
     """What happens when limits cannot be coordinated; None: `refuse` where a cost limit applies, else `continue`."""
     rollouts: dict[str, Rollout] = {}
     """How the config's rollouts begin; how they stand is their store's to say."""
+    courses: dict[str, Course] = {}
+    """The ramps and guards of rollouts that have any, by the rollout's name."""
     max_stale_s: float = 600.0
     """How long the last known state of rollouts holds when their store is lost."""
     profiles: tuple[tuple[str, str, Profile], ...] = ()

@@ -27,7 +27,7 @@ SAMPLE_RATIO_P = 0.0005
 _NAMES: dict[Metric, str] = {"error_rate": "Error rate", "latency": "Latency", "cost": "Cost", "quality": "Quality"}
 _UNITS: dict[Metric, str] = {
     "error_rate": "failed",
-    "latency": "slower than legacy's p95",
+    "latency": "slower than",
     "cost": "of the cost cap",
     "quality": "short of full quality",
 }
@@ -155,13 +155,21 @@ def _words(guard: Guard, metric: Metric, here: Sums, against: float, within: flo
         means = "nothing to compare at this step yet"
     else:
         means = (
-            f"{here.candidate_mean:.2%} {_UNITS[metric]} at the candidate ({here.candidate_n:,} seen), "
+            f"{here.candidate_mean:.2%} {_unit(guard, metric)} at the candidate ({here.candidate_n:,} seen), "
             f"{here.legacy_mean:.2%} at legacy ({here.legacy_n:,}); the margin is {guard.margins[metric] * 100:g} points"
         )
     return (
         f"{_NAMES[metric]}: {means}. Evidence that it is worse than that: {_odds(against)} "
         f"(rolls back at {_odds(guard.alarm_at)}); that it is not: {_odds(within)} (passes at {_odds(guard.pass_at)})."
     )
+
+
+def _unit(guard: Guard, metric: Metric) -> str:
+    """Say what a share is a share of."""
+    if metric != "latency":
+        return _UNITS[metric]
+    limit = f"legacy's p{guard.latency_share * 100:g}" if guard.latency_limit_s is None else f"{guard.latency_limit_s:g} s"
+    return f"{_UNITS[metric]} {limit}"
 
 
 def _odds(log: float) -> str:

@@ -1,0 +1,153 @@
+"""The work of a ramp in one process: files what was heard, and, where this process leads, judges and steps.
+
+Theory. Once a second what was heard becomes evidence in the store. One process of all that share the store judges: it holds a
+lease of a few seconds, so that where it dies the next one takes over before anybody notices. What it decides is written
+together with the percentage, and reaches every process as any change does.
+
+Rules.
+- A worker's open blocks stay its own, and are lost with it: one a metric at most.
+- News of a climb that is over, or of another climb than the one that runs, is let go.
+- What could not be filed is kept, and filed with the next.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+import uuid
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+
+from podium.coordination.ramps import Picture, Sample, SqliteRamps
+from podium.coordination.rollouts import SqliteRollouts
+from podium.engine.ramp_hearing import News
+from podium.errors import StoreError
+from podium.routing.climb import MEASURING, Climb, Move, advance
+from podium.routing.guard import Evidence, Observation, Tally
+
+BEAT_S = 1.0
+LEASE_S = 3.0
+"""How long the leadership holds without being renewed."""
+MOST_AT_ONCE = 5_000
+"""News that is filed in one transaction."""
+WHO = "ramp"
+"""Who changes rollouts here, for their history."""
+_log = logging.getLogger("podium.rollouts")
+
+
+class RampWork:
+    """What one process does for its climbs. For one thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._ramps = SqliteRamps(SqliteRollouts(path))
+        self._holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._tallies: dict[tuple[str, int], Tally] = {}
+        self.leads = False
+
+    def beat(self, news: deque[News]) -> None:
+        """File what was heard; judge, where this process leads. Raises `StoreError`."""
+        climbs = {climb.rollout: climb for climb in self._ramps.live()}
+        while news:
+            self._file(climbs, news)
+        if not climbs:
+            self.leads = False
+            return
+        now = time.time()
+        leader = self._ramps.leader()
+        mine = leader is not None and leader[0] == self._holder
+        if leader is None or leader[1] <= now or (mine and leader[1] - now < LEASE_S / 2):
+            mine = self._ramps.lead(self._holder, now, now + LEASE_S)
+        if mine and not self.leads:
+            _log.info("This process judges the ramps now: %s.", ", ".join(climbs))
+        self.leads = mine
+        for name in climbs if mine else ():
+            self._judge(name)
+
+    def end(self, news: deque[News]) -> None:
+        """File what was heard last, and let another process lead. Raises `StoreError`."""
+        climbs = {climb.rollout: climb for climb in self._ramps.live()}
+        while news:
+            self._file(climbs, news)
+        if self.leads:
+            self.leads = False
+            self._ramps.resign(self._holder)
+
+    # --- filing ---------------------------------------------------------------------------------------------------------
+
+    def _file(self, climbs: dict[str, Climb], news: deque[News]) -> None:
+        """File some of the news, each climb's together."""
+        some = [news.popleft() for _ in range(min(len(news), MOST_AT_ONCE))]
+        by_climb: dict[tuple[str, int, bool], list[News]] = {}
+        for each in some:
+            by_climb.setdefault((each.rollout, each.stage.climb, each.stage.step == MEASURING), []).append(each)
+        while by_climb:
+            (name, number, measuring), heard = next(iter(by_climb.items()))
+            climb = climbs.get(name)
+            try:
+                if climb is not None and climb.number == number:
+                    self._measure(climb, heard) if measuring else self._add(climb, heard)
+            except StoreError:
+                for left in by_climb.values():
+                    news.extendleft(reversed(left))
+                raise
+            del by_climb[name, number, measuring]
+
+    def _measure(self, climb: Climb, heard: Sequence[News]) -> None:
+        """File legacy's answers before step 1."""
+        answers = [each for each in heard if climb.step == MEASURING and each.arm == "legacy" and not each.failed]
+        if answers:
+            samples = [Sample(each.latency_s, None if each.cost_usd is None else float(each.cost_usd)) for each in answers]
+            self._ramps.measure(climb, [_observed(each).key(MEASURING) for each in answers], samples)
+
+    def _add(self, climb: Climb, heard: Sequence[News]) -> None:
+        """File evidence."""
+        place = (climb.rollout, climb.number)
+        tally = self._tallies.get(place)
+        if tally is None:
+            self._tallies = {known: each for known, each in self._tallies.items() if known[0] != climb.rollout}
+            tally = self._tallies[place] = Tally(climb.course.guard, climb.baseline)
+        open_blocks = tally.open_blocks()
+        observations = [_observed(each) for each in heard]
+        keys = [one.key(each.stage.step) for one, each in zip(observations, heard, strict=True)]
+
+        def sum_up(fresh: list[int]) -> Evidence:
+            for at in fresh:
+                tally.observe(observations[at], step=heard[at].stage.step, at=heard[at].at, seen=set())
+            return tally.take()
+
+        try:
+            self._ramps.add(climb, keys, sum_up)
+        except StoreError:
+            self._tallies[place] = Tally(climb.course.guard, climb.baseline, open_blocks)
+            raise
+
+    # --- judging --------------------------------------------------------------------------------------------------------
+
+    def _judge(self, name: str) -> None:
+        """Work out what comes next for a climb, and do it."""
+        picture = self._ramps.picture(name)
+        if picture is None or not picture.climb.is_live:
+            return
+        now = time.time()
+        planned = _next(picture, now)
+        if planned.verdict is not None:
+            self._ramps.mark(picture.climb, planned.verdict, picture.rollout.percent, now)
+        if planned.climb == picture.climb and planned.rollout == picture.rollout:
+            return
+        move, changed = self._ramps.change(name, lambda found: _next(found, now), who=WHO)
+        if changed:
+            told = _log.warning if move.climb.status in ("rolled_back", "paused", "stopped") else _log.info
+            told("Ramp %s is %s at %g %%: %s", name, move.climb.status.replace("_", " "), move.rollout.percent, move.why)
+
+
+def _next(picture: Picture, at: float) -> Move:
+    if not picture.climb.is_live:  # somebody ended it a moment ago
+        return Move(climb=picture.climb, rollout=picture.rollout)
+    return advance(picture.climb, picture.rollout, picture.evidence, picture.measured, at)
+
+
+def _observed(news: News) -> Observation:
+    return Observation(arm=news.arm, unit_id=news.unit_id, failed=news.failed, latency_s=news.latency_s, cost_usd=news.cost_usd)
