@@ -1,5 +1,6 @@
 """Rollouts in a config: what they become; what is said of faults is in `broken.txt`."""
 
+from decimal import Decimal
 from typing import Any
 
 import jsonschema
@@ -7,6 +8,7 @@ import pytest
 
 from podium.config import compile_config, json_schema
 from podium.routing.rollout import Rollout, Rule
+from podium.routing.snapshot import Shadow
 
 PROVIDERS = {"openai": {"api_key": "k"}, "local": {}}
 TIERS = {"high": {"models": ["openai/gpt-4.1"], "auto": False}}
@@ -81,8 +83,25 @@ def test_an_arm_may_be_an_alias_a_tier_a_model_or_a_users_experiment() -> None:
     assert [rollout.candidate for rollout in rollouts.values()] == ["new", "user:jane:mine"]
 
 
+def test_a_shadow_stands_beside_its_rollout_and_a_rollout_without_one_has_none() -> None:
+    chat = {"candidate": "tier:high", "shadow": {"sample": "5%", "budgetUsdPerDay": "$20"}}
+    data = {"providers": PROVIDERS, "tiers": TIERS, "rollouts": {"chat": chat, "search": {"candidate": "tier:high"}}}
+    jsonschema.validate(data, json_schema("config"))
+    shadows = compile_config(data, env={}).shadows
+    assert shadows == {"chat": Shadow(sample=5.0, budget_usd_per_day=Decimal(20), max_concurrent=8)}
+
+
 @pytest.mark.parametrize(
-    "wrong", [{"percent": 101}, {"unit": "usr"}, {"rules": [{"arm": "new"}]}, {"prcent": 1}, {"test_users": [1]}, ["gpt-4"]]
+    "wrong",
+    [
+        {"percent": 101},
+        {"shadow": {"sample": 5}},
+        {"unit": "usr"},
+        {"rules": [{"arm": "new"}]},
+        {"prcent": 1},
+        {"test_users": [1]},
+        ["gpt-4"],
+    ],
 )
 def test_the_json_schema_refuses_what_the_config_refuses(wrong: Any) -> None:
     with pytest.raises(jsonschema.ValidationError):

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from podium.coordination.rollouts import Change
-    from podium.engine.rollouts import Rollouts, RolloutUsage
+    from podium.engine.rollout_usage import RolloutUsage
+    from podium.engine.rollouts import Rollouts
     from podium.routing.rollout import Rollout, Rule
 
 T = TypeVar("T")

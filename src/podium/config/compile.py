@@ -121,8 +121,8 @@ class _Compilation:
         kept = reader.keys(ConfigSection, self._data, ())
         head = reader.read(HeadSection, {key: kept[key] for key in _HEAD if key in kept}, ()) or HeadSection()
         tiers, declared, teams = (self._named(kept, key) for key in ("tiers", "providers", "teams"))
-        rollouts, courses = compile_rollouts(reader, self._named(kept, "rollouts"))
         data_dir = find_data_dir(reader, head, self._values)
+        moves = compile_rollouts(reader, self._named(kept, "rollouts"))
         snapshot = Snapshot(
             providers=self._providers(declared),
             tiers=self._tiers(tiers, list(declared)),
@@ -139,8 +139,9 @@ class _Compilation:
             ledger=compile_ledger(reader, kept.get("ledger"), data_dir),
             unpriced=cast(Any, head.unpriced),
             on_lost=cast(Any, head.on_lost),
-            rollouts=rollouts,
-            courses=courses,
+            rollouts=moves.rollouts,
+            courses=moves.courses,
+            shadows=moves.shadows,
             max_stale_s=head.max_stale,
         )
         if head.default_tier is not None and head.default_tier not in tiers:

@@ -6,6 +6,7 @@ one is told here all the same, before anything starts by it.
 Rules.
 - A spec is decided by one rollout at most.
 - A rollout that names specs to decide for has a candidate; one that only calls by its name use may leave that to them.
+- What shadows cost is bounded, so it must be known: costs are tracked.
 - Arms are specs of this config. What `match` names may be anything that callers write: names of the legacy system too.
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from itertools import pairwise
-from typing import Any, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from podium.config.aliases import check_spec
 from podium.config.problems import Path, show
@@ -24,16 +25,26 @@ from podium.config.values import LEGACY_PERCENTILES
 from podium.routing.climb import Course
 from podium.routing.guard import Guard, Metric, Ramp
 from podium.routing.rollout import Rollout, Rule
-from podium.routing.snapshot import Snapshot
+from podium.routing.snapshot import Shadow, Snapshot
 
 Fault: TypeAlias = tuple[Path, str, str]
 """Where, what, and what to do."""
 
 
-def compile_rollouts(reader: Reader, data: dict[str, Any]) -> tuple[dict[str, Rollout], dict[str, Course]]:
-    """Make all rollouts of a config, and the courses of those that have a ramp or a guard; faults are noted."""
+class Moves(NamedTuple):
+    """What a config says of its rollouts, by name."""
+
+    rollouts: dict[str, Rollout]
+    courses: dict[str, Course]
+    """Of those that have a ramp or a guard."""
+    shadows: dict[str, Shadow]
+
+
+def compile_rollouts(reader: Reader, data: dict[str, Any]) -> Moves:
+    """Make all rollouts of a config; faults are noted."""
     compiled: dict[str, Rollout] = {}
     courses: dict[str, Course] = {}
+    shadows: dict[str, Shadow] = {}
     owners: dict[str, str] = {}
     for name, values in data.items():
         path = ("rollouts", name)
@@ -69,7 +80,13 @@ def compile_rollouts(reader: Reader, data: dict[str, Any]) -> tuple[dict[str, Ro
             course = _course(reader, section, path)
             if course is not None:
                 courses[name] = course
-    return compiled, courses
+        if section.shadow is not None:
+            shadows[name] = Shadow(
+                sample=section.shadow.sample,
+                budget_usd_per_day=section.shadow.budget_usd_per_day,
+                max_concurrent=section.shadow.max_concurrent,
+            )
+    return Moves(compiled, courses, shadows)
 
 
 def _check_shares(reader: Reader, section: RolloutSection, path: Path) -> None:
@@ -171,3 +188,6 @@ def check_rollouts(reader: Reader, snapshot: Snapshot, tiers: Collection[str], p
                 check_spec(reader, snapshot, spec, (*path, key), tiers, providers)
         if rollout.legacy is not None and rollout.legacy == rollout.candidate:
             reader.warn(path, "both arms are the same spec.", "Let `candidate` name what is new.")
+        if name in snapshot.shadows and not snapshot.track_cost:
+            words = "a shadow keeps to its budget, and with `track_cost: false` nobody knows what it costs."
+            reader.note((*path, "shadow"), words, "Track costs, or remove it.")

@@ -65,6 +65,10 @@ def _spelled(name: str, body: dict[str, Any]) -> dict[str, Any]:
         properties[key] = properties[to_camel(key)] = field
     properties |= {synonym: properties[key] for synonym, key in section.synonyms.items()}
     spelled = {**body, "properties": properties, "additionalProperties": False}
+    required = spelled.pop("required", [])
+    spelled |= {"required": plain} if (plain := [key for key in required if to_camel(key) == key]) else {}
+    if two_ways := [[key, to_camel(key)] for key in required if to_camel(key) != key]:
+        spelled["allOf"] = [{"oneOf": [{"required": [key]} for key in spellings]} for spellings in two_ways]
     if section is ExperimentSection:
         spelled.pop("required", None)
         spelled["oneOf"] = [{"required": ["providers"]}, {"required": ["models"]}]

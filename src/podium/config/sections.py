@@ -345,6 +345,17 @@ class GuardSection(Section):
     """The chance that a step passes a candidate that is beyond a margin, at most."""
 
 
+class ShadowSection(Section):
+    """Asks a rollout's other arm too, in the background, once a call is answered."""
+
+    sample: Percent
+    """How many of the answered calls."""
+    budget_usd_per_day: Money
+    """What that may cost in a day, in all processes together."""
+    max_concurrent: Count = 8
+    """How many run at once in a process; more are skipped."""
+
+
 class RolloutSection(Section):
     """How a rollout begins; from then on its store says how it stands."""
 
@@ -372,6 +383,8 @@ class RolloutSection(Section):
     """The steps that it climbs by itself, once `podium rollout ramp NAME start` says so."""
     guard: GuardSection | None = None
     """What the candidate is held to while it climbs."""
+    shadow: ShadowSection | None = None
+    """Asks the other arm too, in the background, and compares."""
 
 
 class HeadSection(Section):

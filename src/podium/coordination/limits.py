@@ -7,6 +7,7 @@ the request is refused.
 Rules.
 - A request that no limit concerns costs nothing here.
 - What is free is never refused for want of money.
+- A shadow has a limit of its own in place of all these (`reserve_whole`), and no shorter answer: it would be another one.
 - The rate of tokens reserves `UNSAID_OUTPUT` for an answer of which the caller did not say how long it may be; what it really
   had counts in the end.
 """
@@ -117,17 +118,39 @@ class Limits:
         if max_cost_usd is not None or money:
             check_bounded(estimate, self._snapshot.unpriced, limit=money[0] if money else "max_cost")
         bid = _Bid(self.coordinator, limits, at, wait_s, max_cost(max_cost_usd), costly=max_cost_usd is not None or bool(money))
-        if tighten is not None:
-            if (spending := await bid.make(estimate, final=False)) is not None:
-                return spending
-            estimate = await asyncio.to_thread(tighten)
-        spending = await bid.make(estimate, final=True)
-        assert spending is not None
-        return spending
+        return await _settle_on(bid, estimate, tighten)
+
+    async def reserve_whole(
+        self,
+        limit: Limit,
+        *,
+        estimate: Estimate,
+        at: float,
+        max_cost_usd: Decimal | None = None,
+        tighten: Callable[[], Estimate] | None = None,
+    ) -> Spending:
+        """Reserve what a request may cost of one limit of money alone, all or nothing: no answer is made shorter for it.
+
+        Raises what `reserve` raises.
+        """
+        check_bounded(estimate, self._snapshot.unpriced, limit=limit.title)
+        bid = _Bid(self.coordinator, (limit,), at, 0.0, max_cost(max_cost_usd), costly=True, shortens=False)
+        return await _settle_on(bid, estimate, tighten)
 
     def statistics(self) -> dict[str, Any]:
         """What happened so far in this process."""
         return self.coordinator.statistics()
+
+
+async def _settle_on(bid: _Bid, estimate: Estimate, tighten: Callable[[], Estimate] | None) -> Spending:
+    """Reserve by the first estimate, or by a closer one where that is too much."""
+    if tighten is not None:
+        if (spending := await bid.make(estimate, final=False)) is not None:
+            return spending
+        estimate = await asyncio.to_thread(tighten)
+    spending = await bid.make(estimate, final=True)
+    assert spending is not None
+    return spending
 
 
 class _Bid:
@@ -142,6 +165,7 @@ class _Bid:
         allowed: int | None,
         *,
         costly: bool,
+        shortens: bool = True,
     ) -> None:
         self._coordinator = coordinator
         self._limits = limits
@@ -149,6 +173,7 @@ class _Bid:
         self._wait_s = wait_s
         self._allowed = allowed
         self._costly = costly
+        self._shortens = shortens
 
     async def make(self, estimate: Estimate, *, final: bool) -> Spending | None:
         """Reserve what this estimate asks for, with a shorter answer where money is short.
@@ -166,6 +191,8 @@ class _Bid:
             except BudgetExceeded as error:
                 if not final:
                     return None
+                if not self._shortens:
+                    raise
                 refused, of = error, error.limit or of
                 left = max(0, self._left(error))
                 room = left if room is None else min(left, room)

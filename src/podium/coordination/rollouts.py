@@ -34,7 +34,7 @@ States = dict[str, Rollout]
 """Rollouts by name; never changed, always replaced."""
 Action = Literal["seed", "restore", "set", "enable", "disable", "add_user", "remove_user", "undo", "ramp"]
 Counted = tuple[str, int, str]
-"""A rollout, a minute (since the epoch), an arm."""
+"""A rollout, a minute (since the epoch), an arm or the name of another count."""
 
 LOCK_WAIT_S = 2.0
 """How long a change waits for a file that another process writes to."""

@@ -32,7 +32,7 @@ from podium.engine.estimate import estimate as estimate_of
 from podium.engine.slots import QUEUE_WAIT_S
 from podium.errors import CostTooHigh, LimitError, PodiumError, ProviderError
 from podium.ledger import Ended, Settled, Started, pico_usd
-from podium.observe.record import AttemptRecord, RequestFacts, RequestRecord, cause_of, server_of
+from podium.observe.record import AttemptRecord, Cause, RequestFacts, RequestRecord, cause_of, server_of
 from podium.routing.snapshot import Plan, Snapshot
 from podium.types import Attempt, Loss, Request, Target, Text, Usage
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from podium.engine.attempt import Call
     from podium.engine.books import Books
     from podium.engine.ramp_hearing import Hears
+    from podium.routing.limits import Limit
 
 _BYTES_A_TOKEN = 4
 """English prose and code have about four bytes a token; good enough for what nobody reported."""
@@ -52,6 +53,7 @@ class Account:
     __slots__ = (
         "_asked",
         "_books",
+        "_budget",
         "_closing",
         "_endpoints",
         "_facts",
@@ -75,6 +77,7 @@ class Account:
         request_id: str,
         holds: Callable[[], bool] | None = None,
         hears: Hears | None = None,
+        budget: Limit | None = None,
     ) -> None:
         user = snapshot.users.get(plan.user_id) if plan.user_id is not None else None
         metadata = request.metadata
@@ -90,6 +93,8 @@ class Account:
         """Says whether the rollout would still choose this request's arm; None: nothing did, or it cannot change."""
         self._hears = hears
         """Takes the end of a request that a ramp looks at."""
+        self._budget = budget
+        """A shadow's own limit, in place of all others."""
         self._snapshot = snapshot
         self._measured: Measured | None = None
         self._spending: Spending | None = None
@@ -118,7 +123,8 @@ class Account:
         Raises `LimitError` where a limit says no, and `StoreError` where that cannot be known.
         """
         books, plan, facts = self._books, self._plan, self._facts
-        limited = books.limited(facts.user_id, facts.team) or plan.max_cost_usd is not None
+        budget = self._budget
+        limited = budget is not None or books.limited(facts.user_id, facts.team) or plan.max_cost_usd is not None
         if not books.is_open(limits=limited):
             await asyncio.to_thread(books.open, limits=limited)
         if limited or books.prices_come_first:
@@ -130,21 +136,27 @@ class Account:
             return request
         limits = books.limits
         estimate = tighten = None
-        if limits.concerns(facts.user_id, facts.team, plan.max_cost_usd):
+        if budget is not None or limits.concerns(facts.user_id, facts.team, plan.max_cost_usd):
             make = partial(
                 estimate_of, request, plan, self._snapshot, books.pricing, measured=self._measured, at=facts.started_at
             )
             estimate = make()
             tighten = partial(make, exact=True) if can_tighten(plan, self._snapshot) else None
-        self._spending = spending = await limits.reserve(
-            user_id=facts.user_id,
-            team=facts.team,
-            estimate=estimate,
-            at=facts.started_at,
-            max_cost_usd=plan.max_cost_usd,
-            tighten=tighten,
-            wait_s=QUEUE_WAIT_S,
-        )
+        if budget is not None and estimate is not None:
+            spending = await limits.reserve_whole(
+                budget, estimate=estimate, at=facts.started_at, max_cost_usd=plan.max_cost_usd, tighten=tighten
+            )
+        else:
+            spending = await limits.reserve(
+                user_id=facts.user_id,
+                team=facts.team,
+                estimate=estimate,
+                at=facts.started_at,
+                max_cost_usd=plan.max_cost_usd,
+                tighten=tighten,
+                wait_s=QUEUE_WAIT_S,
+            )
+        self._spending = spending
         if spending.losses and request.strict:
             self.forgo()
             raise CostTooHigh(spending.losses[0].reason, hint="Raise the limit, ask for less, or leave `strict` out.")
@@ -293,7 +305,7 @@ class Account:
             started_at=started.started_at,
             duration_s=attempt.duration_s,
             first_content_s=attempt.first_content_s,
-            cause=cause_of(call.number, call.target, self._asked, role=call.role, strategy=self._plan.strategy.name),
+            cause=self._cause_of(call),
             role=call.role,
             kind=endpoint.provider.kind,
             upstream_model=endpoint.upstream,
@@ -313,6 +325,11 @@ class Account:
             upstream_id=attempt.upstream_id,
             losses=len(attempt.losses),
         )
+
+    def _cause_of(self, call: Call) -> Cause:
+        if self._facts.is_shadow:
+            return "shadow"
+        return cause_of(call.number, call.target, self._asked, role=call.role, strategy=self._plan.strategy.name)
 
     def ended(
         self, outcome: str, duration_s: float, calls: list[Call], winner: Call | None, first_content_s: float | None = None

@@ -11,38 +11,33 @@ Rules.
   `Result`. Only what a call may raise (`Exception`) is a result; what ends a program goes through.
 - A call that is wrong in itself (an unknown setting or spec, a function that does not take the keywords) is an error, for it
   says nothing about either side.
-- What differs is logged with ids and figures, and without any text of questions or answers.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from podium.engine.language_model import LanguageModel, fresh_id
+from podium.engine.sides import Outcome, log, of_answer, of_failure, of_result
 from podium.engine.slips import wrong
 from podium.engine.text import load_request
 from podium.errors import PodiumError, RequestError
-from podium.routing.compare import Comparison, JudgeChoice, Side, SideName
+from podium.routing.compare import Comparison, JudgeChoice, SideName
 from podium.routing.compare import compare as compare_answers
-from podium.types import Attempt, Choice, Finish, Refusal, Response, Result, Text, Usage
 
 if TYPE_CHECKING:
     from podium.engine.models import Models
 
-_LOG = logging.getLogger("podium")
 _LEGACY_TIME_S = 600.0
 """How long a function may take where no `timeout` is given."""
 
 Asked = str | LanguageModel | Callable[..., Any] | None
 """A side: a spec (None: the default), a `LanguageModel`, or what answers in the legacy system."""
-Outcome = tuple[Side, Response | None]
 
 
 async def compare(
@@ -86,7 +81,7 @@ async def compare(
         fields=dict(fields) if fields is not None else None,
         output=request.output,
     )
-    _log(comparison)
+    log(comparison)
     return comparison
 
 
@@ -127,11 +122,11 @@ class _Asking:
         began = time.perf_counter()
         try:
             if self._model is not None:
-                return self._of_result(await self._model.generate(timeout=self._timeout, **self._ask))
+                return of_result(self._name, self._spec, await self._model.generate(timeout=self._timeout, **self._ask))
             answer = await self._call()
         except PodiumError as error:
-            return self._failed(error.code, str(error), began, error.attempts)
-        return self._of_answer(answer, time.perf_counter() - began, began)
+            return self._failed(error, began)
+        return of_answer(self._name, self._spec, answer, time.perf_counter() - began)
 
     async def _call(self) -> Any:
         """Call the function; what it raises becomes a `PodiumError`."""
@@ -152,58 +147,10 @@ class _Asking:
             raise error
         raise PodiumError(f"{type(error).__name__}: {error}", code="function_failed") from error
 
-    def _of_answer(self, answer: Any, duration_s: float, began: float) -> Outcome:
-        """Read what a function returned."""
-        if isinstance(answer, Result):
-            side, response = self._of_result(answer)
-            return side.replace(duration_s=duration_s), response
-        if isinstance(answer, Response):
-            return self._side(answer, duration_s), answer
-        text = answer if isinstance(answer, str) else getattr(answer, "text", None)
-        if not isinstance(text, str):
-            kind = type(answer).__name__
-            return self._failed("no_answer", f"It gave {kind}, which is no text and has no `text`.", began)
-        response = Response(choices=(Choice(parts=(Text(text=text),), finish=Finish(reason="stop")),))
-        return self._side(response, duration_s).replace(finish_reason=None), response
-
-    def _of_result(self, result: Result) -> Outcome:
-        counts = _tokens([attempt.usage for attempt in result.attempts])
-        side = self._side(result.response, result.duration_s)
-        side = side.replace(target=str(result.target), request_id=result.request_id, cost_usd=result.cost_usd)
-        if counts is not None:
-            side = side.replace(input_tokens=counts[0], output_tokens=counts[1])
-        return side, result.response
-
-    def _side(self, response: Response, duration_s: float) -> Side:
-        counts = _tokens([response.usage]) or (None, None)
-        return Side(
-            side=self._name,
-            spec=self._spec,
-            text="".join(part.text for part in response.parts if isinstance(part, Text | Refusal)),
-            tool_calls=response.tool_calls,
-            finish_reason=response.finish_reason,
-            duration_s=duration_s,
-            input_tokens=counts[0],
-            output_tokens=counts[1],
-        )
-
-    def _failed(self, code: str, words: str, began: float, attempts: Iterable[Attempt] = ()) -> Outcome:
-        attempts = tuple(attempts)
-        counts = _tokens([attempt.usage for attempt in attempts]) or (None, None)
-        costs = [attempt.cost_usd for attempt in attempts]
-        priced = [cost for cost in costs if cost is not None]
-        side = Side(
-            side=self._name,
-            spec=self._spec,
-            duration_s=time.perf_counter() - began,
-            cost_usd=sum(priced, Decimal(0)) if priced and len(priced) == len(costs) else None,
-            request_id=self._request_id,
-            error_code=code,
-            error=words,
-            input_tokens=counts[0],
-            output_tokens=counts[1],
-        )
-        return side, None
+    def _failed(self, error: PodiumError, began: float) -> Outcome:
+        took_s = time.perf_counter() - began
+        asked = (self._name, self._spec, error.code, str(error), took_s)
+        return of_failure(*asked, attempts=error.attempts, request_id=self._request_id)
 
 
 def _load_function(name: str, asked: Any, ask: Mapping[str, Any]) -> Callable[..., Any]:
@@ -230,24 +177,3 @@ async def _called(function: Callable[..., Any], ask: Mapping[str, Any]) -> Any:
         return await function(**ask)
     answer = await asyncio.to_thread(function, **ask)
     return await answer if inspect.isawaitable(answer) else answer
-
-
-def _tokens(usages: Iterable[Usage | None]) -> tuple[int, int] | None:
-    known = [usage for usage in usages if usage is not None]
-    return (sum(usage.total_input for usage in known), sum(usage.total_output for usage in known)) if known else None
-
-
-def _log(comparison: Comparison) -> None:
-    if comparison.same is True or not _LOG.isEnabledFor(logging.INFO):
-        return
-    words = " | ".join(_log_side(side) for side in (comparison.new, comparison.old))
-    if comparison.same is None:
-        _LOG.info("Not compared: %s", words)
-    else:
-        _LOG.info("Difference detected: %s | judge %s, similarity %.2f", words, comparison.judge, comparison.similarity or 0.0)
-
-
-def _log_side(side: Side) -> str:
-    who = f"{side.side} {side.spec or 'default'}"
-    how = f"failed ({side.error_code})" if side.error_code else f"answered by {side.target}" if side.target else "answered"
-    return f"{who} {how} in {side.duration_s:.2f} s{f', request {side.request_id}' if side.request_id else ''}"

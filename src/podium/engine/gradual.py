@@ -125,10 +125,11 @@ class Gradual:
         if choice.arm == "legacy" and not isinstance(legacy, str):
             return legacy(name)
         rollout = models.rollouts.declared(self.rollout)
+        candidate = (rollout.candidate if spec in rollout.match else None) or spec
         if choice.arm == "legacy":
-            choice = choice.replace(spec=name)
-        elif spec not in rollout.match:
-            choice = choice.replace(spec=spec)
+            choice = choice.replace(spec=name, other=candidate)
+        else:
+            choice = choice.replace(spec=candidate, other=name, shadowed=isinstance(legacy, str))
         try:
             models._plan(models._state, spec, user_id, experiment, False, None, choice)  # so that a bad spec is told here
         except PodiumError:
@@ -302,7 +303,7 @@ class _Bridge:
             return self._heard(choice, function, given, named)
         spec = self._candidate or choice.spec
         ask: Any = {name: value for name, value in arguments.items() if name in Ask.__annotations__ and value is not None}
-        model = ArmModel(self._models, spec, choice.replace(spec=spec), user_id=choice.asker.user_id)
+        model = ArmModel(self._models, spec, choice.replace(spec=spec, shadowed=False), user_id=choice.asker.user_id)
         if self.is_async:
             return _text_of(model.generate(**ask))
         return self._models.sync.generate(model, **ask).text

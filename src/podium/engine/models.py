@@ -10,12 +10,10 @@ a provider is async (`models.sync` has blocking twins). One `Models` serves seve
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
@@ -27,9 +25,10 @@ from podium.catalog.pricing import PriceBook
 from podium.config.values import duration
 from podium.engine.account import Account
 from podium.engine.around import Around, Shared, State
-from podium.engine.aside import Aside
+from podium.engine.aside import MOST_RUNNING, Aside
 from podium.engine.attempt import Patience
 from podium.engine.books import Books
+from podium.engine.forks import register
 from podium.engine.language_model import LanguageModel, fresh_id
 from podium.engine.rollout_choice import Asker, Choice
 from podium.engine.rollouts import Rollouts
@@ -49,6 +48,7 @@ from podium.types import Reasons, Result
 if TYPE_CHECKING:
     from podium.engine.compare import Asked
     from podium.engine.gradual import Gradual, Legacy
+    from podium.engine.shadow import Shadows
     from podium.routing.compare import Comparison, JudgeChoice
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -73,13 +73,9 @@ class Models:
         """Moves from one spec to another, a few percent of the users at a time, and back at once."""
         self.sync = SyncModels(self)
         """Blocking twins of the async methods, over one background loop."""
-        self._aside = Aside(self.sync)
-        this = weakref.ref(self)
-        os.register_at_fork(
-            before=lambda: _hold_still(this()),
-            after_in_parent=lambda: _go_on(this()),
-            after_in_child=lambda: _begin_anew(this()),
-        )
+        shadows = sum(shadow.max_concurrent for shadow in snapshot.shadows.values())
+        self._aside = Aside(self.sync, most_running=MOST_RUNNING + shadows)
+        register(self)
 
     # --- calls ----------------------------------------------------------------------------------------------------------
 
@@ -265,8 +261,20 @@ class Models:
                 self._holds(choice),
                 self.rollouts.ramps.hearing.hears(choice),
             ),
+            afterwards=self._shadow(choice, request_id, spec, user_id, experiment, timeout, request),
         )
         return run, plan
+
+    @cached_property
+    def _shadows(self) -> Shadows:
+        from podium.engine.shadow import Shadows
+
+        return Shadows(self)
+
+    def _shadow(self, choice: Choice | None, request_id: str, *call: Any) -> Callable[[Run], object] | None:
+        """What is to follow the answer of a call; None: nothing."""
+        shadowed = choice is not None and choice.rollout in self.snapshot.shadows
+        return self._shadows.after(choice, request_id, *call) if shadowed else None
 
     def _holds(self, choice: Choice | None) -> Callable[[], bool] | None:
         """What says before a retry whether a call that took the candidate would still take it."""
@@ -393,6 +401,7 @@ class Models:
 
         Background work (`shadow:`) may go on for a few seconds first.
         """
+        await asyncio.sleep(0)  # what was answered just now begins its background work first
         await self._aside.close()
         loop = asyncio.get_running_loop()
         for run in [run for run in list(self._shared.runs) if run.here]:
@@ -420,29 +429,6 @@ class Models:
         """What runs at this moment (upstream calls, slots), and how ledger and limits fare; for people and dashboards."""
         facts = {**self._shared.statistics(), **self._books.statistics(), "aside": self._aside.statistics()}
         return {**facts, "rollouts": self.rollouts.statistics()} if self.rollouts.exist else facts
-
-
-def _hold_still(models: Models | None) -> None:
-    if models is not None:
-        models._books.hold_still()
-        models.rollouts.hold_still()
-
-
-def _go_on(models: Models | None) -> None:
-    if models is not None:
-        models._books.go_on()
-        models.rollouts.go_on()
-
-
-def _begin_anew(models: Models | None) -> None:
-    """Begin anew in a process that was forked off: what its parent asks is not its own, and nobody here holds a lock."""
-    if models is not None:
-        models._swap = threading.Lock()
-        models._books.begin_anew()
-        models._shared.forget_runs()
-        models.rollouts.begin_anew()
-        models._aside.begin_anew()
-        models.sync.forget()
 
 
 def _load_timeout(timeout: float | str) -> float:

@@ -46,6 +46,10 @@ class Choice(Value, frozen=True, kw_only=True):
     """Whom it was drawn for."""
     told: Told | None = None
     """What somebody else said."""
+    other: str | None = None
+    """The other arm's spec, to be taken as written; None: what the call means without the rollout, or says itself."""
+    shadowed: bool = True
+    """Whether the other arm can be asked by a spec: not where it is a function."""
 
 
 class Known:
@@ -73,6 +77,7 @@ def choice(known: Known, rollout: Rollout, asker: Asker, age_s: float, max_stale
         stage=rollout.stage,
         unit_id=unit_id,
         told=told,
+        other=rollout.candidate or None if decision.arm == "legacy" else rollout.legacy,
     )
 
 

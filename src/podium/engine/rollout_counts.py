@@ -14,7 +14,6 @@ import time
 from typing import TYPE_CHECKING
 
 from podium.errors import StoreError
-from podium.routing.rollout import Arm
 
 if TYPE_CHECKING:
     from podium.coordination.rollouts import Counted, Store
@@ -23,7 +22,7 @@ _log = logging.getLogger("podium.rollouts")
 
 
 class Counts:
-    """Sums by rollout, minute and arm."""
+    """Sums by rollout, minute, and arm or name of a count."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -31,12 +30,12 @@ class Counts:
         self.failures = 0
         """How often the store did not take them since it last did."""
 
-    def add(self, name: str, arm: Arm) -> bool:
-        """Count a choice; return whether it is the first of its minute."""
-        place = (name, int(time.time() // 60), arm)
+    def add(self, name: str, what: str, amount: int = 1) -> bool:
+        """Count a choice of an arm, or what became of a shadow; return whether it is the first of its minute."""
+        place = (name, int(time.time() // 60), what)
         with self._lock:
             count = self._sums.get(place, 0)
-            self._sums[place] = count + 1
+            self._sums[place] = count + amount
         return not count
 
     def flush(self, store: Store) -> None:

@@ -33,12 +33,12 @@ from podium.engine.rollout_choice import Asker, Choice, Known, choice, without_c
 from podium.engine.rollout_counts import Counts
 from podium.engine.rollout_deciders import Decider, Deciders, Deciding, HowAsked, load_duration, refused
 from podium.engine.rollout_listeners import Listeners
+from podium.engine.rollout_usage import RolloutUsage, ShadowUsage, rollout_usage, shadow_usage
 from podium.errors import RequestError, StoreError
 from podium.routing.rollout import Rollout
 from podium.routing.snapshot import Snapshot
 from podium.routing.spec import quote
 from podium.routing.spelling import nearest
-from podium.types import Value
 
 if TYPE_CHECKING:
     from podium.coordination.rollouts import Action, Change, States, Store
@@ -52,21 +52,6 @@ _LOOK_WAIT_S = 2.0
 _FORK_WAIT_S = 1.0
 _FILE = "rollouts.sqlite3"
 _log = logging.getLogger("podium.rollouts")
-
-
-class RolloutUsage(Value, frozen=True, kw_only=True):
-    """What really happened in a window, beside what was set."""
-
-    name: str
-    window_s: float
-    legacy: int
-    """Calls that took the legacy arm."""
-    candidate: int
-    percent: float
-    """Of the calls, how many took the candidate; 0 without a call."""
-    set_percent: float
-    """What the rollout says now."""
-    enabled: bool
 
 
 class Rollouts:
@@ -351,21 +336,18 @@ class Rollouts:
 
     def usage(self, name: str, window: float | str = "24h") -> RolloutUsage:
         """Return what really happened in a window (milliseconds, or `"24h"`), in all processes that share the store."""
-        rollout = self.show(name)
+        return rollout_usage(self.show(name), *self._counted(name, window))
+
+    def _counted(self, name: str, window: float | str) -> tuple[float, dict[str, int]]:
         window_s = load_duration("window", window)
         with self._lock:
             self.counts.flush(self._store)
-            counts = self._store.counts(name, int((time.time() - window_s) // 60))
-        legacy, candidate = counts.get("legacy", 0), counts.get("candidate", 0)
-        return RolloutUsage(
-            name=name,
-            window_s=window_s,
-            legacy=legacy,
-            candidate=candidate,
-            percent=100 * candidate / (legacy + candidate) if candidate else 0.0,
-            set_percent=rollout.percent,
-            enabled=rollout.enabled,
-        )
+            return window_s, self._store.counts(name, int((time.time() - window_s) // 60))
+
+    def shadow(self, name: str, window: float | str = "24h") -> ShadowUsage:
+        """Return what became of a rollout's shadows in a window, in all processes that share the store."""
+        self.show(name)
+        return shadow_usage(name, *self._counted(name, window))
 
     def usage_percent(self, name: str, window: float | str = "24h") -> float:
         """Return how many percent of the calls really took the candidate in a window, and log it beside what was set."""

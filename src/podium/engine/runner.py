@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from podium.engine.account import Account
@@ -103,6 +103,7 @@ class Run:
         patience: Patience,
         slots: Slots | None,
         account: Account,
+        afterwards: Callable[[Run], object] | None = None,
     ) -> None:
         self._around = around
         self._plan = plan
@@ -134,6 +135,7 @@ class Run:
         self._loop: Any = None  # the caller's, from the beginning on
         self._slots = slots
         self._account = account
+        self._afterwards = afterwards
         self._holds_slot = False
         self.left = False
         """Whether the caller left before the end."""
@@ -425,6 +427,8 @@ class Run:
         if isinstance(error, PodiumError):
             error.attempts = self.attempts()
         self._tell()
+        if error is None and self._afterwards is not None:
+            self._loop.call_soon(self._afterwards, self)  # after the caller, who was told just now
 
     def _first_content_s(self) -> float | None:
         if self._winner is None or not self._streams:

@@ -137,7 +137,7 @@ def _attempts(series: Mapping[Label, Cell]) -> Iterator[Family]:
         series,
         lambda cell: (({"error_type": code}, count) for code, count in sorted(cell.attempt_errors.items())),
     )
-    for cause, plural in (("retry", "retries"), ("fallback", "fallbacks"), ("hedge", "hedges")):
+    for cause, plural in (("retry", "retries"), ("fallback", "fallbacks"), ("hedge", "hedges"), ("shadow", "shadows")):
         yield from _counter(
             f"podium_{plural}_total",
             f"Upstream calls whose cause is {cause}.",

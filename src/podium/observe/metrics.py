@@ -99,7 +99,7 @@ class Metrics:
                 cell = self._open(Label(*label), record.kind)
             if type(record) is AttemptRecord:
                 cell.add_attempt(record, timed=timed, priced=self.track_cost)
-            else:
+            elif not request.is_shadow:
                 cell.add_request(record, timed=timed)
         if not self._changed:
             self._changed = True

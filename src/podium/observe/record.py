@@ -8,6 +8,8 @@ Rules.
 - Instants are seconds since the epoch, durations seconds, money int pico-USD (1 USD = 10**12). A cost of None is unknown; what
   is known to be free costs 0.
 - A request is counted once, at the target that answered, else at its first one, so that sums over providers and models add up.
+- A shadow is no caller's request: its arm says so (`candidate_shadow`), it has no user, and whoever counts requests leaves it
+  out. Its attempts are upstream calls like others.
 - `timed=False` on a request (its user's `performance_tracking: false`) means that none of its durations may be kept, shown or
   sent anywhere. Its counts, tokens and cost may.
 """
@@ -27,9 +29,10 @@ PICO = 10**12
 AttemptOutcome = Outcome | Literal["unknown"]
 """How an attempt ended; `unknown` where nobody could say."""
 
-Cause = Literal["first", "retry", "fallback", "hedge", "parallel", "escalation", "judge"]
+Cause = Literal["first", "retry", "fallback", "hedge", "parallel", "escalation", "judge", "shadow"]
 """Why an attempt was launched: as the request's first; again, at a target asked before; at the next target of a fallback; at
-another one because the first was slow; beside others (race, consensus); to settle a dispute; to judge."""
+another one because the first was slow; beside others (race, consensus); to settle a dispute; to judge; or for a shadow, which
+nobody waits for, whichever of these it was."""
 
 ANSWERED: frozenset[str] = frozenset({"won", "answered"})
 """Outcomes of attempts whose answer is whole."""
@@ -56,6 +59,11 @@ class RequestFacts(Value, frozen=True, kw_only=True):
     """Whether the caller reads the answer as it comes."""
     timed: bool = True
     """Whether its durations may be observed."""
+
+    @property
+    def is_shadow(self) -> bool:
+        """Whether nobody waits for it: a rollout's other arm was asked too, in the background."""
+        return self.arm is not None and self.arm.endswith("_shadow")
 
 
 class AttemptRecord(Value, frozen=True, kw_only=True):

@@ -77,7 +77,7 @@ class Comparison(Value, frozen=True, kw_only=True):
     """`exact`, `json` or `tool_calls`; `none` where there was nothing to judge."""
     why: str
     similarity: float | None
-    """0 to 1; None where a side failed."""
+    """0 to 1; None where a side failed, or nobody asked."""
     diff: str
     """From old to new; empty where there is no difference in the texts."""
     new: Side
@@ -107,11 +107,12 @@ def compare(
     answer_pattern: str | None = None,
     fields: dict[str, float] | None = None,
     output: Output | None = None,
+    detailed: bool = True,
 ) -> Comparison:
     """Compare what two sides gave; a side that failed has no response.
 
-    `judge`, `answer_pattern` and `fields` are those of a consensus, `output` is the form that was asked for. Raises
-    `ConfigError` where the pattern is no regular expression.
+    `judge`, `answer_pattern` and `fields` are those of a consensus, `output` is the form that was asked for; `detailed` gives
+    similarity and diff too. Raises `ConfigError` where the pattern is no regular expression.
     """
     (new_side, new_response), (old_side, old_response) = new, old
     rules = Strategy(name="consensus", judge=judge, answer_pattern=answer_pattern, fields=fields)
@@ -128,8 +129,8 @@ def compare(
         same=found.same,
         judge=found.judge,
         why=found.why,
-        similarity=similarity(new_side.text, old_side.text),
-        diff=diff(old_side.text, new_side.text),
+        similarity=similarity(new_side.text, old_side.text) if detailed else None,
+        diff=diff(old_side.text, new_side.text) if detailed else "",
         new=new_side,
         old=old_side,
     )

@@ -152,6 +152,21 @@ class LedgerSettings(Value, frozen=True, kw_only=True):
     """How much of payloads is kept."""
 
 
+ShadowArm = Literal["legacy_shadow", "candidate_shadow"]
+"""The arm of a shadow's entry: which arm was asked, and that nobody waited for it."""
+
+
+class Shadow(Value, frozen=True, kw_only=True):
+    """How a rollout is shadowed: its other arm is asked too, in the background."""
+
+    sample: float
+    """Share of its answered calls, 0 to 100."""
+    budget_usd_per_day: Decimal
+    """What all shadows of the rollout may cost in a day (UTC), in all processes together."""
+    max_concurrent: int = 8
+    """How many run at once in a process; more are skipped."""
+
+
 class Snapshot(Value, frozen=True, kw_only=True):
     """Everything that routing needs to know, at one version."""
 
@@ -181,6 +196,8 @@ class Snapshot(Value, frozen=True, kw_only=True):
     """How the config's rollouts begin; how they stand is their store's to say."""
     courses: dict[str, Course] = {}
     """The ramps and guards of rollouts that have any, by the rollout's name."""
+    shadows: dict[str, Shadow] = {}
+    """By rollout; one that is not here has none."""
     max_stale_s: float = 600.0
     """How long the last known state of rollouts holds when their store is lost."""
     profiles: tuple[tuple[str, str, Profile], ...] = ()
@@ -203,5 +220,5 @@ class Plan(Value, frozen=True, kw_only=True):
     user_id: str | None = None
     rollout: str | None = None
     """The rollout that chose the spec which this is the plan of."""
-    arm: Arm | None = None
+    arm: Arm | ShadowArm | None = None
     """The arm that it chose."""
