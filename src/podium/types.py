@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal
+from itertools import chain
 from typing import Any, Literal, Self, TypeVar
 
 import msgspec
@@ -565,8 +566,10 @@ class Fold:
 
     @property
     def written(self) -> int:
-        """How many characters have come in deltas so far."""
-        return sum(len(text) for texts in self._texts.values() for text in texts)
+        """How many bytes of text have come so far: what parts began with, and what deltas added."""
+        begun = (part.text for part in self._shells.values() if isinstance(part, Text | Reasoning | Refusal))
+        added = (text for texts in self._texts.values() for text in texts)
+        return sum(len(text.encode("utf-8", "surrogatepass")) for text in chain(begun, added))
 
     def _whole(self, key: tuple[int, int]) -> Part:
         part = self._shells[key]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podium.catalog.price_sheet import Row, Tier, Variant
-from podium.catalog.pricing import PriceBook
+from podium.catalog.pricing import Price, PriceBook
 from podium.engine.estimate import (
     MOST_IMAGE_TOKENS,
     PER_MESSAGE,
@@ -171,6 +171,22 @@ def test_a_dear_service_tier_is_priced_or_has_no_bound() -> None:
     assert priced.total() == ((1 + BASE) * 4 + 8) * PICO // 10**6
     (unpriced,) = estimate(fast, plan("openai/gpt-4o"), SNAPSHOT, BOOK).legs
     assert unpriced.why == "its price does not say what the service tier priority costs."
+
+
+def test_a_cheap_service_tier_is_bounded_by_the_usual_rates_since_it_may_be_served_as_any_other_request() -> None:
+    flex = Variant(when={"service_tier": "flex"}, input_per_million=Decimal(1), output_per_million=Decimal(5))
+    price = Price(row("2", "10", variants=(flex,)))
+    usage = Usage(input=10**6, output=10**6)
+    bound = price.highest(10**6, 10**6, context={"service_tier": "flex"})
+    assert bound == price.cost(usage, context={"service_tier": "default"}) == 12
+
+
+def test_anthropics_fast_mode_is_bounded_by_its_own_rates_or_not_at_all() -> None:
+    fast = ask("x", sampling=Sampling(max_tokens=1), extra={"anthropic": {"speed": "fast"}})
+    (unpriced,) = estimate(fast, plan("claude/claude-sonnet-4-5"), SNAPSHOT, BOOK).legs
+    assert unpriced.why == "its price does not say what the speed fast costs."
+    (other,) = estimate(fast, plan("openai/gpt-4o"), SNAPSHOT, BOOK).legs
+    assert other.why is None
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,9 @@ def test_a_summer_times_change_does_not_shift_a_day() -> None:
         ({"tz": "Mars/Olympus"}, "no time zone"),
         ({"tz": "../etc/passwd"}, "no time zone"),
         ({"since": "yesterday"}, "which is no time"),
+        ({"until": "9999-12-31"}, "`until` is 9999-12-31, which is beyond all that is counted"),
+        ({"since": 1e300}, "beyond all"),
+        ({"since": float("nan")}, "beyond all"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_with_what_can(arguments: dict[str, Any], message: str) -> None:

@@ -63,6 +63,18 @@ def usage(**counts: Any) -> Usage:
         ({"prompt_tokens": 10, "completion_tokens": 2, "prompt_cache_hit_tokens": 4}, Usage(input=6, cache_read=4, output=2)),
         ({"prompt_tokens": 10, "completion_tokens": 2, "cached_tokens": 4}, Usage(input=6, cache_read=4, output=2)),
         ({"prompt_tokens": 10, "cost": 0.00006}, Usage(input=10, reported_cost_usd=Decimal("0.00006"))),
+        (
+            {"prompt_tokens": 10, "cost": 0.001, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.02}},
+            Usage(input=10, reported_cost_usd=Decimal("0.021")),
+        ),
+        (
+            {"prompt_tokens": 10, "cost": 0.02, "is_byok": False, "cost_details": {"upstream_inference_cost": 0.02}},
+            Usage(input=10, reported_cost_usd=Decimal("0.02")),
+        ),
+        (
+            {"prompt_tokens": 10, "cost": 0, "is_byok": True, "cost_details": {"upstream_inference_cost": None}},
+            Usage(input=10),
+        ),
         ({"prompt_tokens": 1, "cost_in_usd_ticks": 1330500}, Usage(input=1, reported_cost_usd=Decimal("0.000133050"))),
         (
             {"prompt_tokens": 3, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 9},
@@ -72,7 +84,8 @@ def usage(**counts: Any) -> Usage:
         ({"prompt_tokens": "many", "completion_tokens": None, "prompt_tokens_details": None}, Usage()),
         ({"prompt_tokens": 10**400, "completion_tokens": -1, "cost": 1e300}, Usage()),
     ],
-    ids=["all details", "xAI", "DeepSeek", "Together", "OpenRouter's cost", "xAI's ticks", "parts big", "no numbers", "huge"],
+    ids=["all details", "xAI", "DeepSeek", "Together", "OpenRouter's cost", "own key", "none", "own, unsaid",
+         "xAI's ticks", "parts big", "no numbers", "huge"],
 )  # fmt: skip
 def test_counts_become_disjoint(counts: dict[str, Any], found: Usage) -> None:
     assert usage(**counts) == found

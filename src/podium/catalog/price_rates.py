@@ -349,7 +349,7 @@ class Price:
         if fitting:
             timeless = tuple(i for i in fitting if self._variants[i].timeless)
             timed = [i for i in fitting if i not in timeless]
-            choices = [timeless] if not timed else _choices(timeless, timed)
+            choices += [timeless] if not timed else _choices(timeless, timed)  # beside none: it may be served as any other
         return [self._compiled(number, choice) for number in numbers for choice in choices]
 
 

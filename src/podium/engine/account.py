@@ -9,8 +9,8 @@ Rules.
   an attempt that is `unknown`, at its reserved cost.
 - What an attempt cost is worked out here, once. What the provider itself says that it cost (unless that
   is 0) comes before any price list.
-- An attempt that was cancelled, or broke after it may have been charged, has no usage from its provider: it is estimated
-  (input as bytes over four, output as what was seen) and marked so. One that was refused costs 0.
+- An attempt that was cancelled, or broke after it may have been charged, is estimated (`podium.engine.charges`) and marked so.
+  One that was refused, or never sent, costs 0.
 - An unpriced model costs None, never 0.
 """
 
@@ -26,15 +26,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from podium.catalog.pricing import Found
+from podium.engine.charges import context_of, estimated, may_be_charged
 from podium.engine.endpoint import Endpoint
 from podium.engine.estimate import Measured, can_tighten, highest_pico, measure
 from podium.engine.estimate import estimate as estimate_of
 from podium.engine.slots import QUEUE_WAIT_S
-from podium.errors import CostTooHigh, LimitError, PodiumError, ProviderError
+from podium.errors import CostTooHigh, LimitError
 from podium.ledger import Ended, Settled, Started, pico_usd
 from podium.observe.record import AttemptRecord, Cause, RequestFacts, RequestRecord, cause_of, server_of
 from podium.routing.snapshot import Plan, Snapshot
-from podium.types import Attempt, Loss, Request, Target, Text, Usage
+from podium.types import Attempt, Loss, Request, Target
 
 if TYPE_CHECKING:
     from podium.coordination.limits import Spending
@@ -42,9 +43,6 @@ if TYPE_CHECKING:
     from podium.engine.books import Books
     from podium.engine.ramp_hearing import Hears
     from podium.routing.limits import Limit
-
-_BYTES_A_TOKEN = 4
-"""English prose and code have about four bytes a token; good enough for what nobody reported."""
 
 
 class Account:
@@ -251,7 +249,7 @@ class Account:
         self._charge(call, endpoint, started.started_at)
         attempt, cost_pico = call.record(begun_at), pico_usd(call.cost_usd)
         if self._spending is not None and self._spending.purse is not None:
-            self._spending.purse.settle(call.number, cost_pico, billable=_may_be_charged(call))
+            self._spending.purse.settle(call.number, cost_pico, billable=may_be_charged(call))
         price = self._books.price(endpoint)
         ledger = self._books.ledger
         if ledger is not None:
@@ -393,7 +391,7 @@ class Account:
         """Give back what was reserved and not used."""
         if self._spending is None:
             return
-        sent = [call for call in calls if call.outcome != "rejected"]
+        sent = [call for call in calls if call.sent]
         if not sent:
             self.forgo()
             return
@@ -404,8 +402,8 @@ class Account:
         """Settle what a call used and what that cost."""
         if call.response is not None and call.response.usage is not None:
             call.usage = call.response.usage
-        elif _may_be_charged(call):
-            call.usage = self._estimate(call)
+        elif may_be_charged(call):
+            call.usage = estimated(call, self._measured or measure(self._request))
             call.estimated = True
         else:
             call.cost_usd = Decimal(0) if self._books.track_cost else None
@@ -416,21 +414,5 @@ class Account:
         if call.usage.reported_cost_usd:  # some report 0 for what they do charge
             call.cost_usd = call.usage.reported_cost_usd
         elif price is not None:
-            tier = self._request.sampling.service_tier
-            call.cost_usd = price.price.cost(call.usage, at, {"service_tier": tier} if tier else None)
-
-    def _estimate(self, call: Call) -> Usage:
-        request = self._request
-        parts = (*request.system, *(part for message in request.messages for part in message.parts))
-        read = sum(len(part.text.encode()) for part in parts if isinstance(part, Text))
-        return Usage(input=-(-read // _BYTES_A_TOKEN), output=-(-call.seen_bytes() // _BYTES_A_TOKEN))
-
-
-def _may_be_charged(call: Call) -> bool:
-    """Whether the provider may charge for a call that it never gave a usage for."""
-    error: PodiumError | None = call.error
-    if call.outcome == "rejected":
-        return False
-    if isinstance(error, ProviderError):
-        return error.billable
-    return error is None
+            context = context_of(self._request, endpoint.provider.dialect, call.response)
+            call.cost_usd = price.price.cost(call.usage, at, context)

@@ -43,6 +43,7 @@ from podium.wire.codec import restore_names
 if TYPE_CHECKING:
     from podium.engine.slots import Slots
     from podium.engine.transport import Reply, Transport
+    from podium.wire.codec import Reader
 
 
 class Patience(Value, frozen=True, kw_only=True):
@@ -102,6 +103,7 @@ class Call:
         "_listener",
         "_loop",
         "_patience",
+        "_reader",
         "_reasoning",
         "_reasoning_counts",
         "_timeout",
@@ -115,6 +117,7 @@ class Call:
         "pending",
         "response",
         "role",
+        "sent",
         "settled",
         "target",
         "task",
@@ -128,6 +131,7 @@ class Call:
         self._loop = asyncio.get_running_loop()
         self._patience = patience
         self._reasoning_counts = reasoning_counts
+        self._reader: Reader | None = None
         self._launched_at = self._loop.time()
         self._first_content_at: float | None = None
         self._ended_at: float | None = None
@@ -151,6 +155,8 @@ class Call:
         self.usage: Usage | None = None
         self.estimated = False
         self.cost_usd: Decimal | None = None
+        self.sent = False
+        """Whether anything may have gone upstream."""
         self.settled = False
         """Whether its end is on record."""
         self.task: asyncio.Task[None] | None = None
@@ -161,12 +167,11 @@ class Call:
         self, endpoint: Endpoint, transport: Transport, request: Request, *, streamed: bool, slots: Slots | None, group: str
     ) -> None:
         """Do it all; tells the listener, and raises nothing but a cancellation."""
-        sent = False
         try:
             if slots is not None:
                 await slots.acquire(group)
             try:
-                sent = True
+                self.sent = True
                 if self._patience.whole_s is not None:
                     async with asyncio.timeout(self._patience.whole_s):
                         await self._exchange(endpoint, transport, request, streamed)
@@ -181,11 +186,11 @@ class Call:
                     self._end("cancelled")
                     self._listener.on_cut(self)
                 raise
-            self._fail(self._timeout, endpoint, sent)
+            self._fail(self._timeout, endpoint)
         except TimeoutError:
-            self._fail(_timed_out(self.target, "whole answer", self._patience.whole_s or 0.0, "timed_out"), endpoint, sent)
+            self._fail(_timed_out(self.target, "whole answer", self._patience.whole_s or 0.0, "timed_out"), endpoint)
         except PodiumError as error:
-            self._fail(error, endpoint, sent)
+            self._fail(error, endpoint)
         except Exception as error:  # noqa: BLE001  a defect of Podium's own: it reaches the caller whole, never a log only
             self._end("failed")
             self._listener.on_defect(self, error)
@@ -242,7 +247,7 @@ class Call:
         raise endpoint.codec.load_error(reply.status, headers, body)
 
     async def _read_stream(self, endpoint: Endpoint, reply: Reply) -> None:
-        reader = endpoint.codec.reader()
+        reader = self._reader = endpoint.codec.reader()
         async for data in reply.chunks():
             self._due = self._loop.time() + self._patience.stall_s
             if events := reader.feed(data):
@@ -290,7 +295,7 @@ class Call:
         if outcome is not None and self.outcome is None:
             self.outcome = outcome
 
-    def _fail(self, error: PodiumError, endpoint: Endpoint, sent: bool) -> None:
+    def _fail(self, error: PodiumError, endpoint: Endpoint) -> None:
         if isinstance(error, ProviderError):
             error.target = str(self.target)
             error.body = endpoint.scrub(error.body)
@@ -298,8 +303,8 @@ class Call:
         error.message = message if str(self.target) in message else f"{self.target}: {message}"
         error.args = (error.message,)
         self.error = error
-        self._end("failed" if sent else "rejected")
-        self._listener.on_error(self, error, sent=sent)
+        self._end("failed" if self.sent else "rejected")
+        self._listener.on_error(self, error, sent=self.sent)
 
     def refuse(self, error: PodiumError) -> None:
         """End it before anything was sent."""
@@ -318,9 +323,17 @@ class Call:
         """Seconds from the launch to the first content."""
         return None if self._first_content_at is None else self._first_content_at - self._launched_at
 
+    @property
     def seen_bytes(self) -> int:
-        """About how many bytes of an answer have come."""
+        """How many bytes of an answer's text have come."""
         return self._fold.written
+
+    @property
+    def said_usage(self) -> Usage | None:
+        """What the provider has said of its counts, be it only of what went in; None: nothing."""
+        if self.response is not None:
+            return self.response.usage
+        return None if self._reader is None else self._reader.usage
 
     @property
     def running(self) -> bool:

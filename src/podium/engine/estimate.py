@@ -30,6 +30,7 @@ import msgspec
 
 from podium.catalog.pricing import Found, PriceBook
 from podium.catalog.profiles import profile
+from podium.engine.charges import context_of
 from podium.engine.prices import find_target
 from podium.routing.snapshot import Plan, Provider, Snapshot
 from podium.routing.spending import LEAST_OUTPUT, Cost, Estimate, Leg, strategy_targets
@@ -56,7 +57,8 @@ _OUTSIDE = frozenset({"url", "uri", "file_id", "file_uri", "fileUri", "image_url
 """Keys under which a part refers to something that is not in the request."""
 _COSTLY = frozenset({"web_search_options", "plugins", "mcp_servers", "container", "prediction"})
 """Settings beyond the typed ones by which a request can cost more than its tokens."""
-_DEAR_TIERS = frozenset({"priority", "fast"})
+_DEAR = frozenset({"priority", "fast"})
+"""Services, by tier or speed, that cost more than the usual one."""
 _MANY = 10**6
 _ENCODINGS = (
     ("o200k_base", ("gpt-5", "gpt-5-*", "gpt-4.5-*", "gpt-4.1*", "gpt-4o*", "chatgpt-4o-*", "o1*", "o3*", "o4-mini*")),
@@ -140,7 +142,7 @@ def highest_pico(request: Request, measured: Measured, facts: Profile, found: Fo
         return None
     sampling = request.sampling
     output = sampling.max_tokens if sampling.max_tokens is not None else facts.max_output or UNKNOWN_OUTPUT
-    context = {"service_tier": sampling.service_tier} if sampling.service_tier else None
+    context = context_of(request, dialect)
     return found.price.highest_pico(measured.input_tokens(dialect), output * max(1, sampling.n or 1), at, context)
 
 
@@ -185,8 +187,8 @@ def _price(
             f"output: 10}}}}`; or name a model whose price holds: `priced_as: openai/gpt-4o` for {target.model} under "
             f"`providers.{provider.name}.models`."
         )
-    tier = request.sampling.service_tier
-    cost = _Highest(found, at, {"service_tier": tier} if tier else None)
+    context = context_of(request, provider.dialect)
+    cost = _Highest(found, at, context)
     of_many = cost.of_many()
     if of_many is None:
         return None, f"its price says nothing of some of its tokens. Complete it under `prices.{target}` in the config."
@@ -194,8 +196,9 @@ def _price(
         return _nothing, None
     if measured.unbounded is not None:
         return None, f"{measured.unbounded} can cost anything."
-    if tier in _DEAR_TIERS and not found.price.row.variants:
-        return None, f"its price does not say what the service tier {tier} costs."
+    for key, value in (context or {}).items():
+        if value in _DEAR and not any(variant.when.get(key) == value for variant in found.price.row.variants):
+            return None, f"its price does not say what the {key.replace('_', ' ')} {value} costs."
     return cost, None
 
 

@@ -1,4 +1,4 @@
-"""How a request ended: the error of one that nobody answered, its outcome in a word, and what it cost in all."""
+"""How a request ended: the error of one that nobody answered or let in, its outcome in a word, and what it cost in all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from podium.engine.attempt import Call
-from podium.errors import AllTargetsFailed, PodiumError
+from podium.errors import AllTargetsFailed, PodiumError, TimedOut
 from podium.types import Attempt, Reasons
 
 
@@ -23,6 +23,15 @@ def all_failed(calls: Sequence[Call], reasons: Reasons, attempts: tuple[Attempt,
         skipped=reasons.skipped,
         retryable=any(error.retryable for _, error in errors),
         retry_after_s=min((error.retry_after_s for _, error in errors if error.retry_after_s), default=None),
+    )
+
+
+def waited_too_long(time_s: float, user_id: str | None) -> TimedOut:
+    """Make the error of a request whose time was over before limits let it in."""
+    whose = "other requests" if user_id is None else f"other requests of user {user_id}"
+    return TimedOut(
+        f"The request was given {time_s:.3g} s, and waited all of them for {whose} to end; nothing was sent.",
+        hint="Ask again later, give it a longer `timeout`, or raise `max_concurrent`.",
     )
 
 

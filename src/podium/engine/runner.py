@@ -22,7 +22,7 @@ from typing import Any, Protocol
 from podium.engine.account import Account
 from podium.engine.attempt import Call, Patience
 from podium.engine.endpoint import Endpoint
-from podium.engine.outcome import all_failed, code_of, total_cost
+from podium.engine.outcome import all_failed, code_of, total_cost, waited_too_long
 from podium.engine.slots import Slots
 from podium.engine.transport import Transport
 from podium.errors import LimitError, ModelsClosed, PodiumError, StoreError, StreamLeft
@@ -144,27 +144,36 @@ class Run:
     # --- the caller's side ----------------------------------------------------------------------------------------------
 
     async def begin(self) -> None:
-        """Take what limits allow, and launch what the strategy wants first. Raises `LimitError` and `StoreError`."""
+        """Take what limits allow, and launch what the strategy wants first. Raises `LimitError`, `StoreError`, and
+        `TimedOut` where the request's time ends before its turn comes.
+        """
         self._loop = asyncio.get_running_loop()
         self._begun_at = self._loop.time()
         self._around.runs.add(self)
+        self._deadline = self._begun_at + self._time_s
         try:
-            if self._slots is not None:
-                await self._slots.acquire()
-                self._holds_slot = True
-            endpoints = [self._around.endpoint(target) for target in self._plan.targets]
-            self._request = await self._account.admit(self._request, endpoints)
+            await self._admit()
         except PodiumError as error:
             if not self._ended:
                 self._end(error)
             raise
-        self._deadline = self._begun_at + self._time_s
         if self._ended:  # left while it waited
             self._release()
             self._account.forgo()
             return
         self._timers.append(self._loop.call_at(self._deadline, self._signal, Expired()))
         self._perform(self._machine.begin(self._view()))
+
+    async def _admit(self) -> None:
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                if self._slots is not None:
+                    await self._slots.acquire()
+                    self._holds_slot = True
+                endpoints = [self._around.endpoint(target) for target in self._plan.targets]
+                self._request = await self._account.admit(self._request, endpoints)
+        except TimeoutError:
+            raise waited_too_long(self._time_s, self._plan.user_id) from None
 
     async def wait(self) -> Result:
         """Begin, and wait for the end. Raises the error that the request ended with; a cancellation abandons it."""

@@ -165,8 +165,21 @@ def _zone(tz: str) -> ZoneInfo:
 
 def microseconds_of(instant: Instant, zone: ZoneInfo, param: str) -> int:
     """Return an instant in microseconds since the epoch. Raises `RequestError` for what is none."""
-    if isinstance(instant, str):
-        instant = _load_instant(instant, param)
+    try:
+        made = _microseconds(_load_instant(instant, param) if isinstance(instant, str) else instant, zone, param)
+    except (OverflowError, ValueError):  # beyond the years that are counted, infinite, or no number
+        made = None
+    if made is None or not -_FARTHEST_US < made < _FARTHEST_US:
+        raise RequestError(
+            f"`{param}` is {instant}, which is beyond all that is counted.", param=param, hint="Take a nearer one."
+        )
+    return made
+
+
+_FARTHEST_US = 1 << 62
+
+
+def _microseconds(instant: datetime | date | float, zone: ZoneInfo, param: str) -> int:
     if isinstance(instant, datetime):
         aware = instant if instant.tzinfo is not None else instant.replace(tzinfo=zone)
         return round(aware.timestamp() * 1e6)

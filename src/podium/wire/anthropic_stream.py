@@ -32,6 +32,7 @@ from podium.types import (
     Reasoning,
     Text,
     ToolCall,
+    Usage,
 )
 from podium.wire.anthropic_blocks import NAME, encode, load_block, own
 from podium.wire.anthropic_errors import load_error
@@ -90,6 +91,11 @@ class Reader:
             "error": self._error,
             "ping": self._ping,
         }
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the provider has said of its counts so far: what went in from message_start on; None: nothing."""
+        return load_usage(self._usage)
 
     def feed(self, data: bytes) -> list[Event]:
         """Take the next bytes, split anywhere, and return the events that they complete."""

@@ -24,7 +24,7 @@ from typing import Protocol, cast
 import msgspec
 
 from podium.errors import PodiumError, ProviderError
-from podium.types import Event, Loss, PartStart, Profile, Request, Response, ToolCall, Value
+from podium.types import Event, Loss, PartStart, Profile, Request, Response, ToolCall, Usage, Value
 
 
 class Dumped(Value, frozen=True, kw_only=True):
@@ -43,6 +43,11 @@ class Dumped(Value, frozen=True, kw_only=True):
 
 class Reader(Protocol):
     """Reads one streamed answer, on the client's side."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the provider has said of its counts so far, however the answer ends; None: nothing."""
+        ...
 
     def feed(self, data: bytes) -> list[Event]:
         """Take the next bytes, split anywhere, and return the events that they complete."""

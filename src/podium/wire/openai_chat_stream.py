@@ -43,6 +43,11 @@ class ChatReader:
         self._usage_said = False  # whether an event has the latest usage as well
         self._over = False
 
+    @property
+    def usage(self) -> Usage | None:
+        """What the provider has said of its counts so far; None: nothing."""
+        return self._usage
+
     def feed(self, data: bytes) -> list[Event]:
         """Take the next bytes, split anywhere, and return the events that they complete."""
         if self._over:

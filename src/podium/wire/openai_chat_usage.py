@@ -10,7 +10,9 @@ Rules.
 - Cached tokens are in `prompt_tokens_details.cached_tokens`, in `prompt_cache_hit_tokens` (DeepSeek) or in `cached_tokens`
   (Together, Moonshot).
 - A part that is larger than its whole is cut to it; a count that is no number counts as 0 and stays in `extra`.
-- OpenRouter's `cost` is in USD; xAI's `cost_in_usd_ticks` counts 10^-10 USD.
+- OpenRouter's `cost` is in USD; xAI's `cost_in_usd_ticks` counts 10^-10 USD. With one's own key at the vendor behind OpenRouter
+  (`is_byok`), `cost` is OpenRouter's fee alone, and the vendor's own charge stands beside it
+  (https://openrouter.ai/docs/use-cases/usage-accounting).
 """
 
 from __future__ import annotations
@@ -136,11 +138,20 @@ def load_usage(document: Any, path: str = "usage") -> Usage:
 
 
 def _cost(document: dict[str, Any]) -> Decimal | None:
-    cost, ticks = document.get("cost"), document.get("cost_in_usd_ticks")
-    if isinstance(cost, int | float) and not isinstance(cost, bool) and 0 <= cost < 1e12:
-        return Decimal(str(cost))
+    cost, ticks = _usd(document.get("cost")), document.get("cost_in_usd_ticks")
+    if document.get("is_byok") is True and type(details := document.get("cost_details")) is dict:
+        charged = _usd(details.get("upstream_inference_cost"))
+        return charged if cost is None or charged is None else cost + charged
+    if cost is not None:
+        return cost
     if isinstance(ticks, int) and not isinstance(ticks, bool) and 0 <= ticks < 1 << 62:
         return Decimal(ticks).scaleb(-10)
+    return None
+
+
+def _usd(amount: Any) -> Decimal | None:
+    if isinstance(amount, int | float) and not isinstance(amount, bool) and 0 <= amount < 1e12:
+        return Decimal(str(amount))
     return None
 
 

@@ -1,0 +1,122 @@
+"""What attempts are charged that did not end well, or were served otherwise than asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from making import Make
+from podium import Models
+from podium.engine.charges import context_of
+from podium.errors import TimedOut
+from podium.ledger import UsageRow
+from podium.sim import Sim
+from podium.types import Request, Response, Sampling, fold
+from podium.wire.codec import codec
+
+STORY = "Tell me a long story about ships."
+CLAUDE = "anthropic/claude-sonnet-4-5"
+
+
+def one_at_a_time() -> dict[str, Any]:
+    return {
+        "experiments": {"one": {"strategy": "first", "providers": ["openai/gpt-4o"]}},
+        "defaults": {"experiment": "one", "maxConcurrent": 1},
+    }
+
+
+async def usage_of(models: Models) -> UsageRow:
+    (row,) = await asyncio.to_thread(models.usage, by=())
+    return row
+
+
+async def leave_after_a_word(models: Models, spec: str, **ask: Any) -> UsageRow:
+    async with models.stream_text(spec, **ask) as stream:
+        async for _ in stream.text:
+            break
+    return await usage_of(models)
+
+
+async def test_a_stream_left_early_is_charged_the_input_that_its_provider_told_at_the_beginning(make: Make, sim: Sim) -> None:
+    sim.set("claude-sonnet-4-5", tokens_per_s=50)
+    whole = await make().generate_text(CLAUDE, prompt=STORY, max_tokens=5)
+    assert whole.usage is not None
+    row = await leave_after_a_word(make(), CLAUDE, prompt=STORY)
+    assert row.tokens.total_input == whole.usage.total_input
+    assert row.tokens.output > 0
+
+
+async def test_an_estimate_counts_tools_and_their_results_and_text_by_its_bytes(make: Make, sim: Sim) -> None:
+    sim.set("gpt-4o", tokens_per_s=50)
+    tools = [{"name": "look_up", "description": "w" * 4000, "parameters": {"type": "object", "properties": {}}}]
+    messages = [
+        {"role": "user", "content": "ü" * 2000},
+        {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "1", "content": "r" * 4000},
+    ]
+    row = await leave_after_a_word(make(), "openai/gpt-4o", messages=messages, tools=tools)
+    assert 3000 <= row.tokens.input < 3200
+
+
+async def test_a_loser_that_was_still_waiting_for_a_slot_is_charged_nothing(make: Make, sim: Sim) -> None:
+    sim.set("gpt-4o", latency_s=0.5)
+    tier = {"strategy": "race", "models": ["openai/gpt-4o", "groq/llama-3.1-8b-instant"], "auto": False}
+    models = make(providers={"openai": {"max_concurrent": 1}}, tiers={"both": tier})
+    busy = asyncio.create_task(models.generate_text("openai/gpt-4o", prompt=STORY))
+    while not sim.stats.requests:  # noqa: ASYNC110  the sim has no event for this
+        await asyncio.sleep(0.01)
+    result = await models.generate_text("tier:both", prompt=STORY)
+    loser, winner = result.attempts
+    assert (loser.outcome, loser.usage, loser.estimated, loser.cost_usd) == ("lost", None, False, Decimal(0))
+    assert result.cost_usd == winner.cost_usd
+    await busy
+    assert sim.stats.requests == 2
+
+
+async def test_the_time_of_a_request_is_its_whole_time_also_where_it_waits_for_its_turn(make: Make, sim: Sim) -> None:
+    sim.set("gpt-4o", latency_s=0.7)
+    for limits in ({"users": {"jane": one_at_a_time()}}, {"teams": {"search": {"max_concurrent": 1}}}):
+        models = make(**limits)
+        spec, metadata = ("user:jane", {}) if "users" in limits else ("openai/gpt-4o", {"team": "search"})
+        asked = sim.stats.requests
+        busy = asyncio.create_task(models.generate_text(spec, prompt=STORY, metadata=metadata))
+        while sim.stats.requests == asked:  # noqa: ASYNC110  as above
+            await asyncio.sleep(0.01)
+        with pytest.raises(TimedOut, match=r"given 0\.2 s, and waited all of them for other requests.*nothing was sent"):
+            await models.generate_text(spec, prompt=STORY, metadata=metadata, timeout="200ms")
+        assert not busy.done()
+        await busy
+        assert (await usage_of(models)).attempts == 1
+        assert (await models.generate_text(spec, prompt=STORY, metadata=metadata)).text, "its place was given back"
+
+
+def answered(dialect: str, body: dict[str, Any]) -> Response:
+    return fold(codec(dialect).load_response(json.dumps(body).encode()))
+
+
+def chat(**more: Any) -> Response:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "Hi."}, "finish_reason": "stop"}
+    return answered("openai_chat", {"id": "c", "object": "chat.completion", "model": "m", "choices": [choice], **more})
+
+
+def test_the_rates_are_those_of_the_service_that_answered_else_of_the_one_asked_for() -> None:
+    asked = Request(model="m", messages=(), sampling=Sampling(service_tier="priority"))
+    assert context_of(asked, "openai_chat") == {"service_tier": "priority"}
+    assert context_of(asked, "openai_chat", chat()) == {"service_tier": "priority"}
+    assert context_of(asked, "openai_chat", chat(service_tier="default")) == {"service_tier": "default"}
+    unsaid = Request(model="m", messages=())
+    assert context_of(unsaid, "openai_chat", chat(service_tier=None)) is None
+    assert context_of(unsaid, "openai_chat", chat(service_tier="flex")) == {"service_tier": "flex"}
+
+
+def test_anthropics_fast_mode_is_a_matter_of_its_own_dialect() -> None:
+    fast = Request(model="m", messages=(), extra={"anthropic": {"speed": "fast"}})
+    assert context_of(fast, "anthropic") == {"speed": "fast"}
+    assert context_of(fast, "openai_chat") is None
+    body = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": "end_turn"}
+    slow = answered("anthropic", {**body, "usage": {"input_tokens": 1, "output_tokens": 1, "speed": "standard"}})
+    assert context_of(fast, "anthropic", slow) == {"speed": "standard"}
