@@ -1,0 +1,1 @@
+"""The help desk of a travel agency: travellers ask, a model answers."""
