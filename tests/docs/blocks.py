@@ -14,6 +14,7 @@ A table may be marked by `<!-- table: name -->`, and is then compared with the c
 
 from __future__ import annotations
 
+import doctest
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,7 @@ DOCUMENTS = (
     *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/**/*.md")),
 )
 
+_FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>[a-z]*)$")
 _MARK = re.compile(r"<!-- test: (.+?) -->")
 _LINK = re.compile(r"(?<!!)\[(?:[^\[\]]|\[[^\]]*\])+\]\(([^)\s]+)\)")
@@ -108,3 +110,23 @@ def anchors(document: str) -> set[str]:
     """The anchors of a document's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", prose(document), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def commands(block: Block) -> list[tuple[str, str]]:
+    """Each command of a block, and the lines that it is said to print."""
+    if block.language == "bash":
+        joined = block.text.replace("\\\n", " ")
+        return [(line, "") for line in joined.splitlines() if line.strip() and not line.startswith("#")]
+    found: list[tuple[str, str]] = []
+    for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
+        command, _, said = part.partition("\n")
+        found.append((command, said.strip()))
+    assert found, "a console block has no line that begins with `$ `"
+    return found
+
+
+def compare(wanted: str, printed: str) -> None:
+    """See that a text is what a document shows; `...` there stands for anything, and blanks for any blanks."""
+    checker = doctest.OutputChecker()
+    if not checker.check_output(wanted + "\n", printed + "\n", _FLAGS):
+        raise AssertionError(f"the document shows\n\n{wanted}\n\nand what comes is\n\n{printed}")

@@ -17,7 +17,6 @@ from __future__ import annotations
 import ast
 import asyncio
 import contextlib
-import doctest
 import importlib
 import inspect
 import io
@@ -32,7 +31,7 @@ import yaml
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from docs.blocks import ROOT, Block
+from docs.blocks import ROOT, Block, commands, compare
 from podium import config
 from podium.catalog.providers import kinds
 from podium.cli.main import app
@@ -49,7 +48,6 @@ _ENDLESS = {"--watch", "--every"}
 """Options that make a command go on until it is stopped."""
 _CRON = re.compile(r"(?:[\d*/,-]+ ){5}cd [\w./-]+ && (?:[\w./-]+/)?podium (?P<words>[^>&|]+)(?:> .+)?")
 _OTHER_PROGRAMS = {"pip", "uv", "git", "cd", "export", "source"}
-_FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 class ToSim(AiohttpTransport):
@@ -88,7 +86,7 @@ class Stage:
             case "yaml":
                 self._yaml(block)
             case "console" | "bash":
-                self._printed = "".join(self._command(block, command, said) for command, said in _commands(block))
+                self._printed = "".join(self._command(block, command, said) for command, said in commands(block))
             case "text":
                 self._text(block)
             case "json":
@@ -168,7 +166,7 @@ class Stage:
             return ""
         printed = _podium(words[1:], fails=block.mark == "fails")
         if said:
-            _compare(said, printed)
+            compare(said, printed)
         return printed
 
     # --- Text ------------------------------------------------------------------------------------------------------------
@@ -176,10 +174,10 @@ class Stage:
     def _text(self, block: Block) -> None:
         if block.mark == "output":
             assert self._printed is not None, "the block before this one prints nothing"
-            _compare(block.text, self._printed)
+            compare(block.text, self._printed)
         elif block.mark == "error":
             assert self._problems is not None, "there is no wrong config before this block"
-            _compare(block.text, self._problems)
+            compare(block.text, self._problems)
         else:
             assert not block.mark, f"a text block has no mark {block.mark}"
 
@@ -190,25 +188,6 @@ def _problems_of(path: Path) -> str:
     except ConfigError as error:
         return str(error)
     raise AssertionError("this config is said to be wrong, and loads")
-
-
-def _compare(wanted: str, printed: str) -> None:
-    checker = doctest.OutputChecker()
-    if not checker.check_output(wanted + "\n", printed + "\n", _FLAGS):
-        raise AssertionError(f"the document shows\n\n{wanted}\n\nand what comes is\n\n{printed}")
-
-
-def _commands(block: Block) -> list[tuple[str, str]]:
-    """Each command of a block, and the lines that it is said to print."""
-    if block.language == "bash":
-        joined = block.text.replace("\\\n", " ")
-        return [(line, "") for line in joined.splitlines() if line.strip() and not line.startswith("#")]
-    found: list[tuple[str, str]] = []
-    for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
-        command, _, said = part.partition("\n")
-        found.append((command, said.strip()))
-    assert found, "a console block has no line that begins with `$ `"
-    return found
 
 
 def _parse(words: list[str]) -> None:

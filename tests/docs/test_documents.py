@@ -76,7 +76,11 @@ def stage(
             del sys.modules[name]
 
 
-@pytest.mark.parametrize("document", [document for document in DOCUMENTS if blocks(document)])
+PERFORMED_ELSEWHERE = {"docs/tutorial.md": "tests/examples/test_legacy_app.py"}
+"""Documents whose blocks need a service that runs, and the tests that perform them."""
+
+
+@pytest.mark.parametrize("document", [name for name in DOCUMENTS if blocks(name) and name not in PERFORMED_ELSEWHERE])
 def test_a_document_can_be_followed_block_by_block(document: str, stage: Stage) -> None:
     for block in blocks(document):
         try:

@@ -1,0 +1,141 @@
+"""The tutorial, step by step: a service that runs, many users who ask it, and whom the providers served.
+
+The steps build upon each other; a test performs what its step needs and was not performed yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from examples.desk import Desk, sections
+from ledger.made import wait_for
+from podium.routing.rollout import bucket
+from podium.sim import Sim
+
+USERS = [f"traveller-{number}" for number in range(50)]
+TENTH = [user for user in USERS if bucket("desk", user) < 1000]
+PATHS = ("/ask", "/stream", "/phrase")
+
+OLD = "openai/gpt-4o"
+OLD_SMALL = "openai/gpt-4o-mini"
+NEW = "anthropic/claude-haiku-4-5"
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    with Sim(seed=11) as sim:
+        desk = Desk(tmp_path_factory.mktemp("tutorial") / "desk", sim)
+        yield desk
+        desk.stop()
+        assert "Traceback" not in desk.log()
+
+
+def who_is_new(desk: Desk) -> list[str]:
+    """Ask as everybody, and return who was answered by the candidate."""
+    served = {user: desk.served(user) for user in USERS}
+    assert set(served.values()) <= {OLD, NEW}
+    return [user for user in USERS if served[user] == NEW]
+
+
+def test_the_users_of_this_test_are_on_both_sides_of_ten_percent() -> None:
+    assert 2 <= len(TENTH) <= 10
+
+
+def test_the_service_of_old_asks_openai_alone(desk: Desk) -> None:
+    desk.go_to("0")
+    assert not (desk.folder / "podium.yaml").exists()
+    assert [desk.served("jane", path) for path in PATHS] == [OLD, OLD, OLD_SMALL]
+
+
+def test_at_0_percent_everybody_is_answered_as_before(desk: Desk) -> None:
+    desk.go_to("1")
+    assert who_is_new(desk) == []
+    assert [desk.served("researcher-1", path) for path in PATHS] == [OLD, OLD, OLD_SMALL]
+
+
+def test_a_test_user_is_answered_by_the_candidate_everywhere_and_nobody_else_is(desk: Desk) -> None:
+    desk.go_to("1")
+    before = desk.process
+    desk.go_to("2")
+    assert desk.process == before
+    assert [desk.served("researcher-1", path) for path in PATHS] == [NEW] * 3
+    assert who_is_new(desk) == []
+
+
+def test_at_10_percent_the_same_tenth_is_new_on_every_path_after_a_rollback_was_undone(desk: Desk) -> None:
+    desk.go_to("2")
+    before = desk.process
+    desk.go_to("3")
+    wait_for(lambda: desk.served(TENTH[0]) == NEW)
+    assert who_is_new(desk) == TENTH
+    assert [desk.served(TENTH[0], path) for path in PATHS] == [NEW] * 3
+    assert desk.process == before
+
+
+@pytest.mark.parametrize("words", [("set", "desk", "0"), ("disable", "desk")], ids=" ".join)
+def test_a_rollback_takes_everybody_back_without_a_restart(desk: Desk, words: tuple[str, ...]) -> None:
+    desk.go_to("3")
+    before = desk.process
+    wait_for(lambda: desk.served(TENTH[0]) == NEW)
+    desk.podium("rollout", *words)
+    try:
+        wait_for(lambda: desk.served(TENTH[0]) == OLD)
+        assert who_is_new(desk) == []
+        assert [desk.served(TENTH[1], path) for path in PATHS] == [OLD, OLD, OLD_SMALL]
+        assert desk.served("researcher-1") == (NEW if words[0] == "set" else OLD)
+    finally:
+        desk.podium("rollout", "undo", "desk")
+    wait_for(lambda: desk.served(TENTH[0]) == NEW)
+    assert who_is_new(desk) == TENTH
+    assert desk.process == before
+
+
+def test_a_researcher_is_answered_by_their_own_experiment_and_by_the_old_side_when_it_is_disabled(desk: Desk) -> None:
+    desk.go_to("4")
+    wait_for(lambda: desk.served("researcher-john") == "anthropic/claude-sonnet-4-5")
+    assert desk.served("researcher-john", "/stream") == "anthropic/claude-sonnet-4-5"
+    assert who_is_new(desk) == TENTH
+    desk.podium("rollout", "disable", "desk")
+    try:
+        wait_for(lambda: desk.served("researcher-john") == OLD)
+    finally:
+        desk.podium("rollout", "undo", "desk")
+    wait_for(lambda: desk.served("researcher-john") != OLD)
+
+
+def test_at_100_percent_everybody_is_new_and_a_rollback_still_works(desk: Desk) -> None:
+    desk.go_to("7")
+    wait_for(lambda: len(who_is_new(desk)) == len(USERS))
+    desk.podium("rollout", "set", "desk", "0")
+    try:
+        wait_for(lambda: desk.served(USERS[0]) == OLD)
+    finally:
+        desk.podium("rollout", "undo", "desk")
+    wait_for(lambda: desk.served(USERS[0]) == NEW)
+
+
+def test_without_the_code_of_old_everything_is_answered_as_on_the_first_day(desk: Desk) -> None:
+    desk.go_to("8")
+    assert [desk.served("jane", path) for path in PATHS] == [NEW] * 3
+    assert desk.served("researcher-john") == "anthropic/claude-sonnet-4-5"
+    left = [path.name for path in desk.folder.rglob("*.py") if "openai" in path.read_text("utf-8")]
+    assert left == []
+
+
+def test_without_the_code_of_old_the_tier_falls_back_when_its_first_provider_fails(desk: Desk) -> None:
+    desk.go_to("8")
+    desk.sim.set("anthropic/*", status=500)
+    try:
+        assert (
+            desk.post("/ask", {"user": "jane", "question": "What is the capital of Mongolia?"}) == '{"answer": "Ulaanbaatar"}'
+        )
+        assert desk.sim.requests[-1].provider == "openai"
+    finally:
+        desk.sim.unset("anthropic/*")
+
+
+def test_every_step_of_the_tutorial_has_a_test() -> None:
+    tested = {"0", "1", "2", "3", "4", "7", "8"}
+    assert set(sections()) == tested
