@@ -290,9 +290,10 @@ def _facts(summary: Summary) -> tuple[str, ...]:
     if new.checked:
         p = f", {_chance(summary.right.p)}" if summary.right.new + summary.right.old else ""
         facts.append(f"Right: new {new.right} of {new.checked}, old {old.right} of {old.checked}{p}.")
-    if new.p50_s is not None and old.p50_s is not None:
+    if summary.new_s is not None and summary.old_s is not None:
+        where = "" if new.failed + old.failed == 0 else " where both answered"
         facts.append(
-            f"Time at the median: new {_seconds(new.p50_s)}, old {_seconds(old.p50_s)}; new was faster "
+            f"Time at the median{where}: new {_seconds(summary.new_s)}, old {_seconds(summary.old_s)}; new was faster "
             f"{summary.faster.new} times, old {summary.faster.old} ({_chance(summary.faster.p)})."
         )
     if summary.cost_ratio is not None:

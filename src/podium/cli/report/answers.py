@@ -37,13 +37,13 @@ def show_answers(shown: Sequence[Compared]) -> Markup:
 def _one(each: Compared, number: int) -> Markup:
     comparison, seen = each.comparison, each.observation
     old, new = comparison.old, comparison.new
-    title = f"Prompt {each.line}" + ("" if each.id is None else f" ({each.id})")
+    title = f"Prompt {each.line}" + ("" if each.id is None or each.id == each.line else f" ({each.id})")
     facts = [each.category, comparison.why]
     if comparison.similarity is not None:
         facts.append(f"{comparison.similarity:.0%} alike")
     return tag(
         "article",
-        tag("h3", title, tag("span", " · ".join(fact for fact in facts if fact), class_="why")),
+        tag("h3", title, " ", tag("span", " · ".join(fact for fact in facts if fact), class_="why")),
         tag("p", each.prompt, class_="prompt", dir="auto"),
         tag("div", _side(old, new, seen.right_old, title), _side(new, old, seen.right_new, title), class_="sides"),
         data_kind=kind_of(each),

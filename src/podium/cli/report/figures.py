@@ -1,7 +1,7 @@
 """The figures of a report: what the page shows, and holds as JSON for whoever wants to compute with them.
 
-Rules. Every figure can be recomputed from the file of results: times of answers alone, costs of what has a known cost, medians
-and percentiles as in `compare_summary.percentile`. Amounts are exact, as texts.
+Rules. Every figure can be recomputed from the file of results: times and costs are those of answers, medians and percentiles
+as in `compare_summary.percentile`. Sums of money are exact, as texts.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Figures(Value, frozen=True, kw_only=True):
     """Times of answers."""
     new_s: tuple[float, ...]
     old_usd: tuple[float, ...]
-    """Costs that are known."""
+    """What a thousand such answers would cost, for each whose cost is known: one alone costs too little to be read."""
     new_usd: tuple[float, ...]
     failures: tuple[Failure, ...]
 
@@ -58,8 +58,8 @@ def make_figures(compared: Sequence[Compared], summary: Summary) -> Figures:
         summary=summary,
         old_s=tuple(side.duration_s for side in old if side.ok),
         new_s=tuple(side.duration_s for side in new if side.ok),
-        old_usd=tuple(float(side.cost_usd) for side in old if side.cost_usd is not None),
-        new_usd=tuple(float(side.cost_usd) for side in new if side.cost_usd is not None),
+        old_usd=tuple(float(side.cost_usd * 1000) for side in old if side.ok and side.cost_usd is not None),
+        new_usd=tuple(float(side.cost_usd * 1000) for side in new if side.ok and side.cost_usd is not None),
         failures=_failures(old, new),
     )
 
@@ -127,7 +127,7 @@ def _side(totals: dict[str, Any], spec: str, times: Sequence[float], costs: Sequ
         "spec": spec,
         **{name: totals[name] for name in named},
         "duration_s": distribution(times).to_dict(),
-        "each_cost_usd": distribution(costs).to_dict(),
+        "cost_of_1000_usd": distribution(costs).to_dict(),
     }
 
 

@@ -29,7 +29,7 @@
     list.append(...sorted);
   }
 
-  form.addEventListener("input", show);
+  for (const event of ["input", "change"]) form.addEventListener(event, show);
   document.getElementById("sort").addEventListener("change", order);
   form.addEventListener("submit", (event) => event.preventDefault());
   form.hidden = false;

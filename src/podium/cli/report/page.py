@@ -66,7 +66,7 @@ def _hash(text: str) -> str:
 def _header(figures: Figures, old: str, new: str, made_at: float) -> Markup:
     summary = figures.summary
     when = time.strftime("%d %B %Y, %H:%M UTC", time.gmtime(made_at)).lstrip("0")
-    named = (_chip("old"), " ", tag("code", old), " ", _chip("new"), " ", tag("code", new))
+    named = (tag("span", _chip(side), " ", tag("code", spec)) for side, spec in zip(_SIDES, (old, new), strict=True))
     return tag(
         "header",
         tag("p", f"{plural(summary.n, 'prompt')} asked of both sides · {when}", class_="dim"),
@@ -142,7 +142,7 @@ def _section(name: str, title: str, *children: Child) -> Markup:
 
 
 _TIME = Measure("duration_s", "seconds to the whole answer", seconds, "{} s")
-_COST = Measure("each_cost_usd", "USD an answer", usd, "${}")
+_COST = Measure("cost_of_1000_usd", "USD for 1,000 such answers", usd, "${}")
 
 
 def _plots(figures: Figures) -> Markup:
@@ -158,7 +158,12 @@ def _figure(title: str, old: Sequence[float], new: Sequence[float], of: Measure)
     rows = (_lies("old", distribution(old), of), _lies("new", distribution(new), of))
     titles = ("side", "answers", "least", "median", "mean", "95 % under", "most")
     table = tag("table", tag("caption", f"{title}, in figures"), _titles(titles), tag("tbody", rows))
-    return tag("figure", tag("figcaption", title), distributions(old, new, of), _scrolled(table, f"{title}, in figures"))
+    return tag(
+        "figure",
+        tag("figcaption", title, tag("small", "how many answers lie where")),
+        distributions(old, new, of),
+        _scrolled(table, f"{title}, in figures"),
+    )
 
 
 def _lies(side: SideName, found: Distribution, of: Measure) -> Markup:
@@ -176,7 +181,8 @@ def _sums(summary: Summary) -> Markup:
         return tag("tr", tag("th", _chip(side.side), scope="row"), cells, cost)
 
     titles = _titles(("side", "answered", "tokens in", "tokens out", "cost, failures included"))
-    return tag("table", tag("caption", "Sums over all prompts"), titles, tag("tbody", row(summary.old), row(summary.new)))
+    table = tag("table", tag("caption", "Sums over all prompts"), titles, tag("tbody", row(summary.old), row(summary.new)))
+    return _scrolled(table, "Sums over all prompts")
 
 
 def _scrolled(table: Markup, name: str) -> Markup:
@@ -184,8 +190,12 @@ def _scrolled(table: Markup, name: str) -> Markup:
     return tag("div", table, class_="wide", tabindex=0, role="group", aria_label=name)
 
 
-def _titles(titles: Sequence[str]) -> Markup:
-    return tag("thead", tag("tr", (tag("th", title, scope="col") for title in titles)))
+def _titles(titles: Sequence[str], last: str | None = None) -> Markup:
+    """The head of a table; `last` is the class of its last column, where that is not of figures."""
+    classes = [None] * (len(titles) - 1) + [last]
+    return tag(
+        "thead", tag("tr", (tag("th", title, scope="col", class_=kind) for title, kind in zip(titles, classes, strict=True)))
+    )
 
 
 def _agreement(summary: Summary) -> Markup:
@@ -198,7 +208,7 @@ def _agreement(summary: Summary) -> Markup:
     cells = [tag("td", count, data_figure=name) for name, count in whole.items()]
     drawn = tag("td", _shares(tuple(whole.values())), class_="drawn")
     foot = tag("tfoot", tag("tr", tag("th", "all", scope="row"), cells, drawn))
-    titles = _titles(("category", "same", "differ", "not compared", "share"))
+    titles = _titles(("category", "same", "differ", "not compared", "share"), "drawn")
     table = tag("table", tag("caption", "Answers by category"), titles, tag("tbody", rows), foot)
     words = {"same": "same", "different": "differ", "incomparable": "not compared: a side failed, or neither can be read"}
     swatches = ((stack([(1, kind)]), each) for kind, each in words.items())
@@ -217,7 +227,7 @@ def _failures(figures: Figures) -> Markup:
     for each in figures.failures:
         words = tag("td", each.example, class_="words")
         rows.append(tag("tr", tag("th", each.kind, scope="row"), tag("td", each.old), tag("td", each.new), words))
-    titles = _titles(("kind", "old", "new", "what one of them said"))
+    titles = _titles(("kind", "old", "new", "what one of them said"), "words")
     table = tag("table", tag("caption", "Failures by kind"), titles, tag("tbody", rows))
     return _section("failures", "Failures", _scrolled(table, "Failures by kind"))
 

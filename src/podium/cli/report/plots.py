@@ -94,7 +94,8 @@ def _panel(values: Sequence[float], side: SideName, scale: Scale, most: int, top
         tag("line", class_="ground", x1=_x(0), x2=_x(1), y1=floor, y2=floor),
         drawn,
         tag("text", side, class_=f"side ink-{side}", x=0, y=floor - 6),
-        tag("text", f"{most:,}", class_="count", x=_LEFT - 4, y=top + _LABELS + 12, text_anchor="end") if most else None,
+        tag("line", class_="ground", x1=_x(0), x2=_x(1), y1=floor - _PANEL + 8, y2=floor - _PANEL + 8),
+        tag("text", f"{most:,}", class_="count", x=_LEFT - 4, y=floor - _PANEL + 12, text_anchor="end"),
         marks,
     )
 
