@@ -261,7 +261,7 @@ def test_damage_in_the_middle_of_a_large_segment_costs_what_it_hit_and_no_more(f
 
 def test_a_segment_of_a_newer_version_is_left_alone(folder: Path, drainer: Drainer) -> None:
     newer = folder / "journal" / "1-1-1.00000001.journal"
-    newer.write_bytes(b"PODJ\x02\x00\x00\x00" + frames.dump_frame(started(1)))
+    newer.write_bytes(b"PODJ\x03\x00\x00\x00" + frames.dump_frame(started(1)))
     drain_all(drainer)
     assert newer.exists()
     assert not (folder / FILE_NAME).exists() or rows(folder, ATTEMPTS) == []

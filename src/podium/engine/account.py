@@ -32,7 +32,7 @@ from podium.engine.estimate import Measured, can_tighten, highest_pico, measure
 from podium.engine.estimate import estimate as estimate_of
 from podium.engine.slots import QUEUE_WAIT_S
 from podium.errors import CostTooHigh, LimitError
-from podium.ledger import Ended, Settled, Started, pico_usd
+from podium.ledger import Closed, Ended, Ledger, Settled, Started, pico_usd
 from podium.observe.record import AttemptRecord, Cause, RequestFacts, RequestRecord, cause_of, server_of
 from podium.routing.snapshot import Plan, Snapshot
 from podium.types import Attempt, Loss, Request, Target
@@ -340,33 +340,8 @@ class Account:
         counted = winner or (calls[0] if calls else None)
         facts = self._facts
         response = None if winner is None else winner.response
-        ledger = self._books.ledger
-        if ledger is not None:
-            closing, self._closing = self._closing, []
-            ledger.close_request(
-                closing,
-                Ended(
-                    request_id=facts.request_id,
-                    requested_at=facts.started_at,
-                    outcome=outcome,
-                    duration_s=duration_s,
-                    spec=facts.spec,
-                    rule=facts.rule,
-                    strategy=facts.strategy,
-                    tier=facts.tier,
-                    experiment=facts.experiment,
-                    rollout=facts.rollout,
-                    arm=facts.arm,
-                    user_id=facts.user_id,
-                    team=facts.team,
-                    conversation=facts.conversation,
-                    tags=facts.tags,
-                    winner=None if winner is None else winner.number,
-                    attempts=len(calls),
-                    provider=None if counted is None else counted.target.provider,
-                    model=None if counted is None else counted.target.model,
-                ),
-            )
+        if self._books.ledger is not None:
+            self._close(self._books.ledger, outcome, duration_s, len(calls), winner, counted)
         self._watch.observe(
             RequestRecord(
                 request=facts,
@@ -386,6 +361,50 @@ class Account:
         if self._hears is not None and calls:  # what was never sent is no arm's doing
             waited_s = first_content_s if facts.streamed else duration_s
             self._hears(outcome, waited_s if facts.timed else None, [call.cost_usd for call in calls])
+
+    def _close(
+        self, ledger: Ledger, outcome: str, duration_s: float, attempts: int, winner: Call | None, counted: Call | None
+    ) -> None:
+        """Tell the ledger how the request ended, with the attempts that ended with it."""
+        facts = self._facts
+        closing, self._closing = self._closing, []
+        if len(closing) == 1 and counted is not None and closing[0].started.attempt == counted.number:
+            ledger.closed(
+                Closed(
+                    settled=closing[0],
+                    outcome=outcome,
+                    duration_s=duration_s,
+                    rule=facts.rule,
+                    strategy=facts.strategy,
+                    answered=winner is not None,
+                    attempts=attempts,
+                )
+            )
+            return
+        ledger.close_request(
+            closing,
+            Ended(
+                request_id=facts.request_id,
+                requested_at=facts.started_at,
+                outcome=outcome,
+                duration_s=duration_s,
+                spec=facts.spec,
+                rule=facts.rule,
+                strategy=facts.strategy,
+                tier=facts.tier,
+                experiment=facts.experiment,
+                rollout=facts.rollout,
+                arm=facts.arm,
+                user_id=facts.user_id,
+                team=facts.team,
+                conversation=facts.conversation,
+                tags=facts.tags,
+                winner=None if winner is None else winner.number,
+                attempts=attempts,
+                provider=None if counted is None else counted.target.provider,
+                model=None if counted is None else counted.target.model,
+            ),
+        )
 
     def _return(self, calls: list[Call]) -> None:
         """Give back what was reserved and not used."""

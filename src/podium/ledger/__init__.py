@@ -11,7 +11,8 @@ What an engine has to do:
     ledger.started(started)                 # before the first byte goes upstream; may raise StoreError: send nothing then
     ledger.settled(Settled(started=started, outcome=..., usage=..., cost_pico=pico_usd(cost)))   # once, whatever happened
     ledger.ended(Ended(request_id=..., requested_at=..., outcome="ok", ...))                     # once a request
-    ledger.close_request([settled], ended)                       # or both at once, for what ends with its request: one write
+    ledger.closed(Closed(settled=settled, outcome="ok", ...))    # or both at once, as nearly always
+    ledger.close_request([settled, ...], ended)                  # or several attempts with their request: one write
     ledger.payload(started, "request", body)                                                     # if ledger.keeps_payloads
     await asyncio.to_thread(ledger.close)   # at the end
 
@@ -21,13 +22,14 @@ float in all records of a request. A request that was refused before anything wa
 
 from podium.ledger.drain_thread import Retention
 from podium.ledger.ledger import Ledger, Statistics
-from podium.ledger.records import Ended, Payload, Settled, Started, pico_usd, usd
+from podium.ledger.records import Closed, Ended, Payload, Settled, Started, pico_usd, usd
 from podium.ledger.reprice import Repriced
 from podium.ledger.store import Batch, Price, Priced, Question, Store, Sums, Unstorable
 from podium.ledger.usage import UsageRow, total
 
 __all__ = [
     "Batch",
+    "Closed",
     "Ended",
     "Ledger",
     "Payload",

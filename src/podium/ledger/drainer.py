@@ -169,7 +169,7 @@ class Drainer:
     def _give_singly(self, batch: Batch) -> None:
         """Give the store one record at a time, and set aside those that it can never take."""
         records = batch.records()
-        batch.attempts, batch.entries, batch.payloads = [], [], []
+        batch.clear()
         for record in records:
             single = Batch()
             single.add(record)
@@ -203,7 +203,8 @@ class Drainer:
             data = self._piece(file, at, file.position)
             start = 0
             while start < len(data):
-                reading = frames.read(data, start, final=at + len(data) >= file.position, most=_SLICE)
+                ends = at + len(data) >= file.position
+                reading = frames.read(data, start, final=ends, most=_SLICE, load=frames.load_lazily)
                 if not reading.consumed:
                     break
                 writer.pending.follow(reading.records, file.name)
@@ -242,10 +243,11 @@ class Drainer:
             if not file.whole:
                 break  # what comes later is read later: in order
         if dead and all(writer.files[segment].whole for segment in found) and len(writer.pending):
-            attempts, entries = writer.pending.abandon()
-            batch.attempts += attempts
-            batch.entries += entries
-            batch.count("unknown", len(attempts))
+            abandoned = writer.pending.abandon()
+            batch.attempts += abandoned.attempts
+            batch.entries += abandoned.entries
+            batch.count("unknown", len(abandoned.attempts))
+            batch.count("corrupt", abandoned.corrupt)
             batch.positions.setdefault(newest.name, writer.files[newest].position)
         return more
 
@@ -286,7 +288,7 @@ class Drainer:
         """Take the records of a piece; returns how many, or -1 where not one byte of it could be read."""
         start = taken = 0
         while start < len(data):
-            reading = frames.read(data, start, final=final, most=_SLICE)
+            reading = frames.read(data, start, final=final, most=_SLICE, load=frames.load_lazily)
             if not reading.consumed:
                 break
             writer.pending.follow(reading.records, file.name)

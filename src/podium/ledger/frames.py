@@ -10,19 +10,21 @@ mark, length and CRC do agree, so that one bad frame costs one record and not th
 Rules.
 - `read` is pure: bytes in, records out. While the owner of a segment lives, an unfinished frame at the end is waited for.
 - A payload that is whole but no record of this version counts as corrupt.
+- Version 2 has one kind of record more (`Closed`) than version 1, which is read as it always was.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import msgspec
 
-from podium.ledger.records import Ended, Payload, Record, Settled, Started
+from podium.ledger.records import Closed, Ended, Payload, Record, Settled, Started
 
-VERSION = 1
+VERSION = 2
 MAGIC = b"PODJ"
 HEADER = MAGIC + struct.pack("<HH", VERSION, 0)
 HEADER_SIZE = len(HEADER)
@@ -37,13 +39,58 @@ LONGEST_PAYLOAD = 256 * 2**20
 """No frame is longer; a length beyond it is damage."""
 
 _ENCODE = msgspec.msgpack.Encoder().encode
-_DECODE = msgspec.msgpack.Decoder(Started | Settled | Ended | Payload).decode
+
+
+class _Identity(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
+    """The first fields of a `Started`."""
+
+    request_id: str
+    attempt: int
+    requested_at: float
+
+
+class Opened(msgspec.Struct, frozen=True, gc=False):
+    """A `Started` of which only what identifies it was read: hardly ever is more of it asked."""
+
+    request_id: str
+    requested_at: float
+    attempt: int
+    payload: bytes
+
+    def whole(self) -> Started | None:
+        """Return all of it; None where it is no record of this version."""
+        try:
+            return _DECODE_STARTED(self.payload)
+        except msgspec.DecodeError:
+            return None
+
+
+_DECODE = msgspec.msgpack.Decoder(Record).decode
+_DECODE_STARTED = msgspec.msgpack.Decoder(Started).decode
+_DECODE_LAZILY = msgspec.msgpack.Decoder(_Identity | Settled | Ended | Payload | Closed).decode
+
+Read = Record | Opened
+
+
+def load_record(payload: bytes) -> Read:
+    """Return the record of a payload. Raises `msgspec.DecodeError`."""
+    record: Record = _DECODE(payload)
+    return record
+
+
+def load_lazily(payload: bytes) -> Read:
+    """Return the record of a payload, an `Opened` for a `Started`. Raises `msgspec.DecodeError`."""
+    record: _Identity | Settled | Ended | Payload | Closed = _DECODE_LAZILY(payload)
+    if isinstance(record, _Identity):
+        return Opened(record.request_id, record.requested_at, record.attempt, payload)
+    return record
 
 
 class Reading(NamedTuple):
     """What a piece of a segment held."""
 
-    records: list[Record]
+    records: list[Any]
+    """Of the kinds that the loader makes."""
     consumed: int
     """Bytes that need not be read again."""
     corrupt: int
@@ -81,13 +128,16 @@ def version_of(header: bytes) -> int | None:
     return version
 
 
-def read(data: bytes, start: int = 0, *, final: bool, most: int = 2**62) -> Reading:
+def read(
+    data: bytes, start: int = 0, *, final: bool, most: int = 2**62, load: Callable[[bytes], Read] = load_record
+) -> Reading:
     """Read the frames of a piece of a segment, from `start` on, where a frame begins.
 
     `final`: nothing will be added to it, so an unfinished frame at its end is torn; otherwise reading stops there, and
-    `consumed` says where, counted from `start`. `most` is how many records are read at most.
+    `consumed` says where, counted from `start`. `most` is how many records are read at most, `load` makes
+    them of payloads.
     """
-    records: list[Record] = []
+    records: list[Read] = []
     at, end, corrupt, torn = start, len(data), 0, 0
     take, last_head = records.append, end - HEAD_SIZE
     while at < end and len(records) < most:
@@ -99,7 +149,7 @@ def read(data: bytes, start: int = 0, *, final: bool, most: int = 2**62) -> Read
                 payload = data[at + HEAD_SIZE : stop]
                 if crc32(payload, size) == checksum:
                     try:
-                        take(_DECODE(payload))
+                        take(load(payload))
                     except msgspec.DecodeError:
                         corrupt += 1
                     at = stop

@@ -29,7 +29,7 @@ from typing import Literal
 
 from podium.errors import StoreError
 from podium.ledger.frames import HEADER_SIZE, dump_frame
-from podium.ledger.records import Ended, Payload, Record, Settled, Started
+from podium.ledger.records import Closed, Ended, Payload, Record, Settled, Started
 from podium.ledger.segments import Segment, create_segment, folder_size, new_writer
 
 Fsync = Literal["group", "never"]
@@ -110,7 +110,7 @@ class Journal:
             self._defer(frame)
             return False
 
-    def append_all(self, records: Sequence[Settled | Ended | Payload]) -> bool:
+    def append_all(self, records: Sequence[Settled | Ended | Closed | Payload]) -> bool:
         """Hand records of attempts that were sent to the kernel, in one write; False where they have to wait, or are lost."""
         frames = [dump_frame(record) for record in records]
         with self._lock:

@@ -25,7 +25,7 @@ from podium.ledger.drain_thread import DrainThread, Retention
 from podium.ledger.drainer import LOCK_NAME, Drainer
 from podium.ledger.journal import Fsync, Journal, OnFull, in_child
 from podium.ledger.memory import MemoryJournal, MemoryStore
-from podium.ledger.records import Ended, Payload, Settled, Started
+from podium.ledger.records import Closed, Ended, Payload, Settled, Started
 from podium.ledger.reprice import Repriced, reprice
 from podium.ledger.sqlite import SqliteStore
 from podium.ledger.store import Price, Priced, Store
@@ -160,6 +160,12 @@ class Ledger:
 
     def ended(self, record: Ended) -> None:
         """Record how a request ended."""
+        if not self._running:
+            self.start()
+        self._journal.append(record)
+
+    def closed(self, record: Closed) -> None:
+        """Record how a request ended, and the attempt that it is counted at with it."""
         if not self._running:
             self.start()
         self._journal.append(record)

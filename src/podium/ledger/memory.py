@@ -25,7 +25,7 @@ from podium.errors import RequestError
 from podium.ledger.cells import add_attempt, add_entry, add_to_sums
 from podium.ledger.journal import in_child
 from podium.ledger.recent import MOST_CELLS, Names, RecentSums
-from podium.ledger.records import Ended, Record, Settled
+from podium.ledger.records import Closed, Ended, Record, Settled
 from podium.ledger.rows import amount_of, microseconds, tokens_of
 from podium.ledger.store import Batch, Grouping, Price, Priced, Question, Sums
 
@@ -52,7 +52,10 @@ class MemoryStore:
 
     def take(self, record: Record) -> None:
         """Add a record to its sums; it comes once."""
-        if isinstance(record, Settled):
+        if isinstance(record, Closed):
+            self.take(record.settled)
+            self.take(record.entry)
+        elif isinstance(record, Settled):
             of = record.started
             at_us = microseconds(of.started_at)
             names = (

@@ -13,8 +13,10 @@ Rules.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
-from podium.ledger.records import Ended, Record, Settled, Started
+from podium.ledger.frames import Opened, Read
+from podium.ledger.records import Closed, Ended, Settled, Started
 
 Key = tuple[str, float]
 
@@ -24,13 +26,22 @@ class _Open:
 
     __slots__ = ("attempts", "ended", "first", "highest", "segment", "won")
 
-    def __init__(self, first: Started, segment: str) -> None:
+    def __init__(self, first: Opened, segment: str) -> None:
         self.first = first
         self.segment = segment
-        self.attempts: dict[int, Started] = {}
+        self.attempts: dict[int, Opened] = {}
         self.highest = 0
         self.won: Settled | None = None
         self.ended = False
+
+
+class Abandoned(NamedTuple):
+    """What a dead writer left open."""
+
+    attempts: list[Settled]
+    entries: list[Ended]
+    corrupt: int
+    """Attempts that turned out to be no records of this version."""
 
 
 class Pending:
@@ -41,11 +52,11 @@ class Pending:
     def __init__(self) -> None:
         self._open: dict[Key, _Open] = {}
 
-    def follow(self, records: Iterable[Record], segment: str) -> None:
-        """Follow records that were read from a segment."""
+    def follow(self, records: Iterable[Read], segment: str) -> None:
+        """Follow records that were read from a segment (`frames.load_lazily`)."""
         opened = self._open
         for record in records:
-            if isinstance(record, Started):
+            if type(record) is Opened:
                 key = (record.request_id, record.requested_at)
                 request = opened.get(key)
                 if request is None:
@@ -53,17 +64,11 @@ class Pending:
                 request.attempts[record.attempt] = record
                 if record.attempt > request.highest:
                     request.highest = record.attempt
-            elif isinstance(record, Settled):
-                key = (record.started.request_id, record.started.requested_at)
-                request = opened.get(key)
-                if request is None:
-                    continue
-                request.attempts.pop(record.started.attempt, None)
-                if record.outcome == "won":
-                    request.won = record
-                if request.ended and not request.attempts:
-                    del opened[key]
-            elif isinstance(record, Ended):
+            elif type(record) is Closed:
+                self._settle(record.settled, ended=True)
+            elif type(record) is Settled:
+                self._settle(record, ended=False)
+            elif type(record) is Ended:
                 key = (record.request_id, record.requested_at)
                 request = opened.get(key)
                 if request is None:
@@ -72,6 +77,20 @@ class Pending:
                 if not request.attempts:
                     del opened[key]
 
+    def _settle(self, settled: Settled, *, ended: bool) -> None:
+        of = settled.started
+        key = (of.request_id, of.requested_at)
+        request = self._open.get(key)
+        if request is None:
+            return
+        request.attempts.pop(of.attempt, None)
+        if settled.outcome == "won":
+            request.won = settled
+        if ended:
+            request.ended = True
+        if request.ended and not request.attempts:
+            del self._open[key]
+
     def __len__(self) -> int:
         return len(self._open)
 
@@ -79,24 +98,31 @@ class Pending:
         """The segments in which something began that is still open."""
         return {request.segment for request in self._open.values()}
 
-    def abandon(self) -> tuple[list[Settled], list[Ended]]:
+    def abandon(self) -> Abandoned:
         """The writer is dead: what is open ends here, and how it ended nobody knows."""
         attempts: list[Settled] = []
         entries: list[Ended] = []
+        corrupt = 0
         for request in self._open.values():
-            attempts += [
-                Settled(started=each, outcome="unknown", cost_pico=each.reserved_pico, price_source="reserved", estimated=True)
-                for each in request.attempts.values()
-            ]
-            if not request.ended:
-                entries.append(_entry(request))
+            for each in request.attempts.values():
+                started = each.whole()
+                if started is None:
+                    corrupt += 1
+                else:
+                    attempts.append(_unknown(started))
+            first = request.won.started if request.won is not None else request.first.whole()
+            if not request.ended and first is not None:
+                entries.append(_entry(request, first))
         self._open.clear()
-        return attempts, entries
+        return Abandoned(attempts, entries, corrupt)
 
 
-def _entry(request: _Open) -> Ended:
+def _unknown(started: Started) -> Settled:
+    return Settled(started=started, outcome="unknown", cost_pico=started.reserved_pico, price_source="reserved", estimated=True)
+
+
+def _entry(request: _Open, at: Started) -> Ended:
     won = request.won
-    at = won.started if won is not None else request.first
     return Ended(
         request_id=at.request_id,
         requested_at=at.requested_at,

@@ -1,8 +1,9 @@
 """What the journal records: attempts as they start and settle, entries as they end, payloads.
 
 Theory. An attempt is announced before its first byte goes upstream (`Started`) and told whole when it is over (`Settled`); its
-request ends with an `Ended`. Each record stands on its own: a `Settled` carries its `Started`, so that a lost or spoiled
-neighbour takes no fact of another record away.
+request ends with an `Ended`. Nearly every request ends with the attempt that it is counted at, and says both at once
+(`Closed`). Each record stands on its own: a `Settled` carries its `Started`, so that a lost or spoiled neighbour takes no fact
+of another record away.
 
 Rules.
 - An attempt is (request_id, requested_at, attempt), an entry (request_id, requested_at): an id that a caller uses twice
@@ -125,6 +126,47 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False
     arm: str | None = None
 
 
+class Closed(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False, tag=5):
+    """An attempt is over, and with it its request, which is counted where this attempt was sent."""
+
+    settled: Settled
+    outcome: str
+    """The request's: `ok`, or the code of the error that it ended with."""
+    duration_s: float = 0.0
+    """The request's."""
+    rule: str | None = None
+    strategy: str | None = None
+    answered: bool = False
+    """Whether this attempt answered the request."""
+    attempts: int = 1
+
+    @property
+    def entry(self) -> Ended:
+        """The request's end as a record of its own."""
+        of = self.settled.started
+        return Ended(
+            request_id=of.request_id,
+            requested_at=of.requested_at,
+            outcome=self.outcome,
+            duration_s=self.duration_s,
+            spec=of.spec,
+            rule=self.rule,
+            strategy=self.strategy,
+            tier=of.tier,
+            experiment=of.experiment,
+            user_id=of.user_id,
+            team=of.team,
+            conversation=of.conversation,
+            tags=of.tags,
+            winner=of.attempt if self.answered else None,
+            attempts=self.attempts,
+            provider=of.provider,
+            model=of.model,
+            rollout=of.rollout,
+            arm=of.arm,
+        )
+
+
 class Payload(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False, tag=4):
     """What was sent in an attempt, or what came back."""
 
@@ -141,4 +183,4 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     """None where payloads are hashed; cut where it is longer than the limit."""
 
 
-Record = Started | Settled | Ended | Payload
+Record = Started | Settled | Ended | Payload | Closed

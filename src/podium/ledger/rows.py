@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from podium.ledger.records import MOST_PICO, Ended, Settled
+from podium.ledger.records import MOST_PICO, Closed, Ended, Settled
 from podium.ledger.store import Priced
 from podium.types import Usage
 
@@ -54,6 +54,21 @@ def attempt_row(settled: Settled) -> tuple[Any, ...]:
         "" if usage is None else _usage_more(usage), settled.estimated, amount_of(settled.cost_pico),
         amount_of(s.reserved_pico), settled.price_version or "", settled.price_source or "", settled.finish_reason or "",
         settled.upstream_id or "", settled.losses,
+    )  # fmt: skip
+
+
+def closed_rows(closed: Closed) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Return the row of the attempt and that of the entry."""
+    row = attempt_row(closed.settled)
+    (
+        _, request_id, attempt, requested_us, _, provider, model, _, _, spec, tier, experiment, rollout, arm, user_id, team,
+        conversation, tags, *_,
+    ) = row  # fmt: skip
+    return row, (
+        requested_us, request_id, spec, closed.rule or "", closed.strategy or "",
+        tier, experiment, user_id, team, conversation,
+        tags, provider, model, rollout, arm,
+        closed.outcome, microseconds(closed.duration_s), attempt if closed.answered else None, closed.attempts,
     )  # fmt: skip
 
 

@@ -194,8 +194,7 @@ class SqliteStore:
         if batch.payloads:
             self._payloads.add(batch.payloads)
         with self._writing() as connection:
-            if batch.attempts or batch.entries:
-                sqlite_rows.take(connection, batch.attempts, batch.entries)
+            sqlite_rows.take(connection, batch)
             connection.executemany(
                 "INSERT INTO positions VALUES (?, ?) ON CONFLICT (segment) DO UPDATE SET position = excluded.position",
                 batch.positions.items(),

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple, Protocol
 
 from podium.errors import StoreError
-from podium.ledger.records import Ended, Payload, Record, Settled
+from podium.ledger.records import Closed, Ended, Payload, Record, Settled
 from podium.types import Usage, Value
 
 
@@ -28,12 +28,10 @@ class Unstorable(StoreError):
 class Batch:
     """What one transaction brings."""
 
-    __slots__ = ("attempts", "counts", "entries", "forget", "payloads", "positions")
+    __slots__ = ("attempts", "closed", "counts", "entries", "forget", "payloads", "positions")
 
     def __init__(self) -> None:
-        self.attempts: list[Settled] = []
-        self.entries: list[Ended] = []
-        self.payloads: list[Payload] = []
+        self.clear()
         self.positions: dict[str, int] = {}
         """Segment -> the byte up to which it has been read."""
         self.forget: list[str] = []
@@ -41,27 +39,38 @@ class Batch:
         self.counts: dict[str, int] = {}
         """What to add to the store's counters: `torn`, `corrupt`, `set_aside`, `unknown`."""
 
+    def clear(self) -> None:
+        """Take all records out."""
+        self.attempts: list[Settled] = []
+        self.entries: list[Ended] = []
+        self.closed: list[Closed] = []
+        """Each an attempt and an entry."""
+        self.payloads: list[Payload] = []
+
     def add(self, record: Record) -> None:
         """Add a record; a `Started` alone is nothing that a store keeps."""
         self.add_all((record,))
 
-    def add_all(self, records: Iterable[Record]) -> None:
-        """Add records."""
-        attempts, entries = self.attempts.append, self.entries.append
+    def add_all(self, records: Iterable[object]) -> None:
+        """Add the records that a store keeps."""
+        closed = self.closed.append
         for record in records:
-            if isinstance(record, Settled):
-                attempts(record)
-            elif isinstance(record, Ended):
-                entries(record)
-            elif isinstance(record, Payload):
+            if type(record) is Closed:
+                closed(record)
+            elif type(record) is Settled:
+                self.attempts.append(record)
+            elif type(record) is Ended:
+                self.entries.append(record)
+            elif type(record) is Payload:
                 self.payloads.append(record)
 
     def records(self) -> list[Record]:
         """All records."""
-        return [*self.attempts, *self.entries, *self.payloads]
+        return [*self.attempts, *self.entries, *self.closed, *self.payloads]
 
     def __len__(self) -> int:
-        return len(self.attempts) + len(self.entries) + len(self.payloads)
+        """How many attempts, entries and payloads they are."""
+        return len(self.attempts) + len(self.entries) + 2 * len(self.closed) + len(self.payloads)
 
     def count(self, name: str, more: int) -> None:
         """Add to a counter."""
