@@ -1,17 +1,24 @@
 """Records as rows of the store, and rows as values again.
 
+Theory. Rows are made a column at a time: in a batch most columns are the same in all rows (no experiment, no error, nothing
+cached), so their value is made once, and only what varies is made row by row.
+
 Rules. What a column cannot hold is bounded here, so that no record of a provider's making can stop the drainer: a count of
 tokens beyond 2**40 is 2**40, a negative one 0, an amount beyond int64 is unknown, an instant is within the next two centuries.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
 from functools import lru_cache
+from itertools import repeat
 from typing import Any
 
 import msgspec
 
-from podium.ledger.records import MOST_PICO, Closed, Ended, Settled
+from podium.ledger.records import MOST_PICO, Closed, Ended, Settled, Started
+from podium.ledger.schema import ATTEMPTS, ENTRIES, columns_of
 from podium.ledger.store import Priced
 from podium.types import Usage
 
@@ -19,6 +26,7 @@ _MOST_TOKENS = 2**40
 _LONGEST_US = 2**53
 _TOKENS = ("input", "output", "cache_read", "cache_write", "cache_write_1h", "reasoning", "input_audio", "output_audio")
 _NO_TOKENS = (0,) * len(_TOKENS)
+_NO_USAGE = Usage()
 _NO_TAGS = "[]"
 
 _dump_json = msgspec.json.Encoder().encode
@@ -39,47 +47,78 @@ def tags_text(tags: tuple[str, ...]) -> str:
     return _dump_json(list(dict.fromkeys(tags)) if len(tags) > 1 else tags).decode()
 
 
-def attempt_row(settled: Settled) -> tuple[Any, ...]:
-    """Return an attempt as a row of `attempts`, in the order of its columns."""
-    s = settled.started
-    usage = settled.usage
-    return (
-        microseconds(s.started_at), s.request_id, s.attempt, microseconds(s.requested_at),
-        s.role, s.provider, s.model, s.upstream_model or "", s.dialect or "",
-        s.spec or "", s.tier or "", s.experiment or "", s.rollout or "", s.arm or "",
-        s.user_id or "", s.team or "", s.conversation or "", tags_text(s.tags), s.streamed,
-        settled.outcome, settled.error_code or "", microseconds(settled.duration_s),
-        None if settled.first_content_s is None else microseconds(settled.first_content_s),
-        usage is not None, *tokens_of(usage),
-        "" if usage is None else _usage_more(usage), settled.estimated, amount_of(settled.cost_pico),
-        amount_of(s.reserved_pico), settled.price_version or "", settled.price_source or "", settled.finish_reason or "",
-        settled.upstream_id or "", settled.losses,
-    )  # fmt: skip
+class Columns:
+    """A batch of rows of one table, column by column."""
+
+    __slots__ = ("count", "own", "same")
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.same: dict[str, Any] = {}
+        """The values of columns that are the same in all rows."""
+        self.own: dict[str, Sequence[Any]] = {}
+        """The values of all others, row by row."""
+
+    def __len__(self) -> int:
+        return self.count
+
+    def each(self, name: str) -> Iterable[Any]:
+        """A column's value in each row."""
+        return self.own[name] if name in self.own else repeat(self.same[name], self.count)
+
+    def only(self, places: Sequence[int]) -> Columns:
+        """Some of the rows."""
+        some = Columns(len(places))
+        some.same = dict(self.same)
+        some.own = {name: [column[place] for place in places] for name, column in self.own.items()}
+        return some
 
 
-def closed_rows(closed: Closed) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Return the row of the attempt and that of the entry."""
-    row = attempt_row(closed.settled)
-    (
-        _, request_id, attempt, requested_us, _, provider, model, _, _, spec, tier, experiment, rollout, arm, user_id, team,
-        conversation, tags, *_,
-    ) = row  # fmt: skip
-    return row, (
-        requested_us, request_id, spec, closed.rule or "", closed.strategy or "",
-        tier, experiment, user_id, team, conversation,
-        tags, provider, model, rollout, arm,
-        closed.outcome, microseconds(closed.duration_s), attempt if closed.answered else None, closed.attempts,
-    )  # fmt: skip
+def columns_of_attempts(attempts: Sequence[Settled]) -> Columns:
+    """Return attempts as rows of `attempts`."""
+    fields = _fields(Started, [each.started for each in attempts])
+    fields |= _fields(Settled, attempts)
+    usages = [each.usage for each in attempts]
+    fields |= _fields(Usage, [_NO_USAGE if usage is None else usage for usage in usages])
+    fields["metered"] = [usage is not None for usage in usages]
+    fields["usage_more"] = list(zip(fields["reported_cost_usd"], fields["extra"], strict=True))
+    return _columns(_OF_ATTEMPTS, fields, len(attempts))
 
 
-def entry_row(entry: Ended) -> tuple[Any, ...]:
-    """Return an entry as a row of `entries`, in the order of its columns."""
-    return (
-        microseconds(entry.requested_at), entry.request_id, entry.spec or "", entry.rule or "", entry.strategy or "",
-        entry.tier or "", entry.experiment or "", entry.user_id or "", entry.team or "", entry.conversation or "",
-        tags_text(entry.tags), entry.provider or "", entry.model or "", entry.rollout or "", entry.arm or "",
-        entry.outcome, microseconds(entry.duration_s), entry.winner, entry.attempts,
-    )  # fmt: skip
+def columns_of_entries(entries: Sequence[Ended], closed: Sequence[Closed]) -> Columns:
+    """Return entries as rows of `entries`; `closed` has the entries that came with their attempts."""
+    fields: dict[str, Sequence[Any]] = dict.fromkeys(Ended.__struct_fields__, ())
+    if closed:
+        fields |= _fields(Started, [each.settled.started for each in closed])
+        fields |= _fields(Closed, closed)
+        fields["winner"] = [each.settled.started.attempt if each.answered else None for each in closed]
+    if entries:
+        more = _fields(Ended, entries)
+        fields = {name: (*fields[name], *more[name]) for name in more}
+    return _columns(_OF_ENTRIES, fields, len(entries) + len(closed))
+
+
+def _fields(kind: type[msgspec.Struct], records: Iterable[msgspec.Struct]) -> dict[str, Sequence[Any]]:
+    """The values of each field."""
+    values = list(zip(*map(msgspec.structs.astuple, records), strict=True))
+    return dict(zip(kind.__struct_fields__, values or repeat(()), strict=False))
+
+
+def _columns(table: Mapping[str, tuple[str, Callable[[Any], Any]]], fields: dict[str, Sequence[Any]], count: int) -> Columns:
+    """Columns of a table from fields of records; what is the same everywhere is made once."""
+    columns = Columns(count)
+    for name, (field, make) in table.items():
+        values = fields[field]
+        if not values:
+            columns.own[name] = ()
+            continue
+        first = values[0]
+        # The ends of a column tell most that vary. NULL and '' are different; 0, 0.0 and False are stored alike.
+        if first == values[-1] and values.count(first) == count:
+            columns.same[name] = make(first)
+        else:
+            columns.own[name] = [make(value) for value in values]
+    return columns
 
 
 def tokens_of(usage: Usage | None) -> tuple[int, ...]:
@@ -91,19 +130,54 @@ def tokens_of(usage: Usage | None) -> tuple[int, ...]:
         usage.cache_write_1h, usage.reasoning, usage.input_audio, usage.output_audio,
     )  # fmt: skip
     if max(counts) > _MOST_TOKENS or min(counts) < 0:
-        return tuple(min(max(count, 0), _MOST_TOKENS) for count in counts)
+        return tuple(map(_token_count, counts))
     return counts
 
 
-def _usage_more(usage: Usage) -> str:
-    if usage.reported_cost_usd is None and not usage.extra:
+def _token_count(count: int) -> int:
+    return min(max(count, 0), _MOST_TOKENS)
+
+
+def _usage_more(more: tuple[Decimal | None, dict[str, Any]]) -> str:
+    reported_cost_usd, extra = more
+    if reported_cost_usd is None and not extra:
         return ""
-    return _dump_json({"reported_cost_usd": usage.reported_cost_usd, "extra": usage.extra}).decode()
+    return _dump_json({"reported_cost_usd": reported_cost_usd, "extra": extra}).decode()
 
 
 def amount_of(pico: int | None) -> int | None:
     """Return an amount of money; None where no store can hold it."""
     return None if pico is None or abs(pico) > MOST_PICO else pico
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _name(value: str | None) -> str:
+    return value or ""
+
+
+def _perhaps_microseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else microseconds(seconds)
+
+
+_MADE: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    **{name: (name, _as_it_is) for name in ("request_id", "outcome", "attempt", "attempts", "winner", "losses")},
+    **{name: (name, _as_it_is) for name in ("streamed", "metered", "estimated")},
+    **{name: (name, _token_count) for name in _TOKENS},
+    "started_us": ("started_at", microseconds),
+    "requested_us": ("requested_at", microseconds),
+    "duration_us": ("duration_s", microseconds),
+    "first_content_us": ("first_content_s", _perhaps_microseconds),
+    "tags": ("tags", tags_text),
+    "usage_more": ("usage_more", _usage_more),
+    "cost_pico": ("cost_pico", amount_of),
+    "reserved_pico": ("reserved_pico", amount_of),
+}
+"""What a column is made of, and how, where it is not a name that may be absent."""
+_OF_ATTEMPTS = {name: _MADE.get(name, (name, _name)) for name in columns_of(ATTEMPTS)}
+_OF_ENTRIES = {name: _MADE.get(name, (name, _name)) for name in columns_of(ENTRIES)}
 
 
 PRICED_COLUMNS = (

@@ -13,175 +13,116 @@ Rules.
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import chain, islice
-from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
-from podium.ledger.cells import COST, UNKNOWN_COST, Cell, add_attempt, add_cell, add_entry, new_cell
-from podium.ledger.rows import attempt_row, closed_rows, entry_row
-from podium.ledger.schema import (
-    ATTEMPTS,
-    ATTEMPTS_KEY,
-    BY_TAG,
-    ENTRIES,
-    ENTRIES_KEY,
-    HOUR_US,
-    LOW,
-    LOW_MASK,
-    ROLLUPS,
-    Rollup,
-    adding,
-    columns_of,
-)
-from podium.ledger.store import Batch
+from podium.ledger.cells import COST, UNKNOWN_COST, Cell, add_attempt, add_entry, new_cell
+from podium.ledger.rows import Columns, columns_of_attempts, columns_of_entries
+from podium.ledger.schema import ATTEMPTS_KEY, BY_TAG, ENTRIES_KEY, LOW, LOW_MASK, ROLLUPS, Rollup, adding
+from podium.ledger.store import Batch, Sums
 
 _TOGETHER = 64
 """Rows a statement; sums are wider, and fewer."""
 _SUMS_TOGETHER = 32
 
-Row = tuple[Any, ...]
-Columns = list[tuple[Any, ...]]
-
-
-class _Table(NamedTuple):
-    """A table of rows, and where its columns are."""
-
-    name: str
-    columns: tuple[str, ...]
-    key: tuple[str, ...]
-
-    def places(self, *names: str) -> tuple[int, ...]:
-        """Where some columns are."""
-        return tuple(self.columns.index(name) for name in names)
-
-
-_ATTEMPTS = _Table("attempts", columns_of(ATTEMPTS), tuple(ATTEMPTS_KEY.split(", ")))
-_ENTRIES = _Table("entries", columns_of(ENTRIES), tuple(ENTRIES_KEY.split(", ")))
-
+_KEYS = {"attempts": ATTEMPTS_KEY.split(", "), "entries": ENTRIES_KEY.split(", ")}
 _NAMED = tuple(rollup for rollup in ROLLUPS if rollup is not BY_TAG)
-_NAMES = tuple(dict.fromkeys(name for rollup in _NAMED for name in rollup.keys))
-_PICKS = tuple((rollup, itemgetter(*(_NAMES.index(name) for name in rollup.keys))) for rollup in _NAMED)
-_ATTEMPT_NAMES = _ATTEMPTS.places(*_NAMES, "tags")
-_ENTRY_NAMES = _ENTRIES.places(*_NAMES, "tags")
-_OUTCOME, _COST = _ATTEMPTS.places("outcome", "cost_pico")
-_TOKENS = slice(*_ATTEMPTS.places("input", "usage_more"))
-(_ENTRY_OUTCOME,) = _ENTRIES.places("outcome")
+_TOKENS = Sums.COUNTS[Sums.COUNTS.index("input") :]
 
-_load_tags = msgspec.json.Decoder(tuple[str, ...]).decode
+Key = tuple[Any, ...]
 
 
 def take(connection: sqlite3.Connection, batch: Batch) -> None:
     """Take what the store does not have yet, and add it to the sums."""
-    attempts = [attempt_row(each) for each in batch.attempts]
-    entries = [entry_row(each) for each in batch.entries]
-    for closed in batch.closed:
-        attempt, entry = closed_rows(closed)
-        attempts.append(attempt)
-        entries.append(entry)
+    attempts = columns_of_attempts([*batch.attempts, *(closed.settled for closed in batch.closed)])
+    entries = columns_of_entries(batch.entries, batch.closed)
     connection.execute("SAVEPOINT taking")
     try:
-        sums = _insert(connection, attempts, entries)
+        _insert(connection, "attempts", attempts)
+        _insert(connection, "entries", entries)
     except sqlite3.IntegrityError:  # something is there already
         connection.execute("ROLLBACK TO taking")
-        sums = _insert(connection, _unknown(connection, _ATTEMPTS, attempts), _unknown(connection, _ENTRIES, entries))
+        attempts = _unknown(connection, "attempts", attempts)
+        entries = _unknown(connection, "entries", entries)
+        _insert(connection, "attempts", attempts)
+        _insert(connection, "entries", entries)
     connection.execute("RELEASE taking")
+    sums = _Sums()
+    sums.add_attempts(attempts)
+    sums.add_entries(entries)
     sums.write(connection)
 
 
-def _insert(connection: sqlite3.Connection, attempts: Sequence[Row], entries: Sequence[Row]) -> _Sums:
-    """Insert rows, and return what they add up to. Raises `IntegrityError` where one is there already."""
-    sums = _Sums()
-    for table, rows, add in ((_ATTEMPTS, attempts, sums.add_attempts), (_ENTRIES, entries, sums.add_entries)):
-        if rows:
-            columns: Columns = list(zip(*rows, strict=True))
-            _insert_columns(connection, table, columns)
-            add(columns)
-    return sums
-
-
-def _insert_columns(connection: sqlite3.Connection, table: _Table, columns: Columns) -> None:
-    count = len(columns[0])
-    # The ends of a column tell most that vary; NULL and '' are different, and 0, False and 0.0 are stored alike.
-    same = tuple(place for place, column in enumerate(columns) if column[0] == column[-1] and column.count(column[0]) == count)
-    shared = [columns[place][0] for place in same]
-    varying = [column for place, column in enumerate(columns) if place not in same]
-    values = list(chain.from_iterable(zip(*varying, strict=True)))
-    for first in range(0, count, _TOGETHER):
-        some = min(_TOGETHER, count - first)
-        own = values[first * len(varying) : (first + some) * len(varying)]
-        connection.execute(_inserting(table, same, some), shared + own)
+def _insert(connection: sqlite3.Connection, table: str, columns: Columns) -> None:
+    """Insert rows. Raises `IntegrityError` where one is there already."""
+    shared, width = list(columns.same.values()), len(columns.own)
+    values = list(chain.from_iterable(zip(*columns.own.values(), strict=True)))
+    for first in range(0, len(columns), _TOGETHER):
+        count = min(_TOGETHER, len(columns) - first)
+        statement = _inserting(table, tuple(columns.same), tuple(columns.own), count)
+        connection.execute(statement, shared + values[first * width : (first + count) * width])
 
 
 @lru_cache(maxsize=128)
-def _inserting(table: _Table, same: tuple[int, ...], count: int) -> str:
-    """The statement that inserts so many rows: first the values that they share, then those of each row."""
-    numbers = iter(range(len(same) + 1, len(same) + 1 + count * (len(table.columns) - len(same))))
-    at = {place: number for number, place in enumerate(same, 1)}
-    rows = (", ".join(f"?{at.get(place) or next(numbers)}" for place in range(len(table.columns))) for _ in range(count))
-    return f"INSERT INTO {table.name} VALUES {', '.join(f'({row})' for row in rows)}"
+def _inserting(table: str, same: tuple[str, ...], own: tuple[str, ...], count: int) -> str:
+    """The statement that inserts so many rows; its values are those that they share, then those of each row."""
+    shared = [f"?{number}" for number in range(1, len(same) + 1)]
+    numbers = itertools.count(len(same) + 1)
+    rows = (f"({', '.join([*shared, *(f'?{next(numbers)}' for _ in own)])})" for _ in range(count))
+    return f"INSERT INTO {table} ({', '.join((*same, *own))}) VALUES {', '.join(rows)}"
 
 
-def _unknown(connection: sqlite3.Connection, table: _Table, rows: Iterable[Row]) -> list[Row]:
+def _unknown(connection: sqlite3.Connection, table: str, columns: Columns) -> Columns:
     """The rows that the store does not have, each once."""
-    query = f"SELECT 1 FROM {table.name} WHERE {' AND '.join(f'{name} = ?' for name in table.key)}"
-    found: dict[Row, Row] = {}
-    for row in rows:
-        key = row[: len(table.key)]
+    query = f"SELECT 1 FROM {table} WHERE {' AND '.join(f'{name} = ?' for name in _KEYS[table])}"
+    found: dict[Key, int] = {}
+    for place, key in enumerate(zip(*(columns.each(name) for name in _KEYS[table]), strict=True)):
         if key not in found and connection.execute(query, key).fetchone() is None:
-            found[key] = row
-    return list(found.values())
+            found[key] = place
+    return columns.only(list(found.values()))
 
 
 class _Sums:
-    """What a batch adds to the tables of sums.
-
-    Rows with the same names and hour are added up first, and what they come to then goes into every table.
-    """
+    """What a batch adds to the tables of sums."""
 
     __slots__ = ("_cells",)
 
     def __init__(self) -> None:
-        self._cells: dict[Row, Cell] = {}
-        """By hour, `_NAMES` and tags."""
+        self._cells: dict[Rollup, defaultdict[Key, Cell]] = {rollup: defaultdict(new_cell) for rollup in ROLLUPS}
+        """By slot and names."""
 
     def add_attempts(self, columns: Columns) -> None:
-        facts = zip(columns[_OUTCOME], zip(*columns[_TOKENS], strict=True), columns[_COST], strict=True)
-        for cell, (outcome, tokens, cost_pico) in zip(self._of(columns, _ATTEMPT_NAMES), facts, strict=True):
-            add_attempt((cell,), outcome, tokens, cost_pico)
+        tokens = zip(*(columns.each(name) for name in _TOKENS), strict=True)
+        facts = zip(columns.each("outcome"), tokens, columns.each("cost_pico"), strict=True)
+        for cells, (outcome, counts, cost_pico) in zip(self._of(columns, "started_us"), facts, strict=True):
+            add_attempt(cells, outcome, counts, cost_pico)
 
     def add_entries(self, columns: Columns) -> None:
-        for cell, outcome in zip(self._of(columns, _ENTRY_NAMES), columns[_ENTRY_OUTCOME], strict=True):
-            add_entry((cell,), outcome)
+        for cells, outcome in zip(self._of(columns, "requested_us"), columns.each("outcome"), strict=True):
+            add_entry(cells, outcome)
 
-    def _of(self, columns: Columns, names: tuple[int, ...]) -> Iterator[Cell]:
-        """The cell of each row."""
-        cells = self._cells
-        hours = [_slot(at, HOUR_US) for at in columns[0]]
-        for key in zip(hours, *(columns[place] for place in names), strict=True):
-            cell = cells.get(key)
-            if cell is None:
-                cell = cells[key] = new_cell()
-            yield cell
-
-    def _spread(self) -> dict[Rollup, dict[Row, Cell]]:
-        """The cells of each table, by slot and names."""
-        tables: dict[Rollup, dict[Row, Cell]] = {rollup: {} for rollup in ROLLUPS}
-        for (hour, *names, tags), cell in self._cells.items():
-            places = [(rollup, pick(names)) for rollup, pick in _PICKS]
-            places += [(BY_TAG, (tag,)) for tag in _load_tags(tags) or ("",)]
-            for rollup, of in places:
-                key = (_slot(hour, rollup.grain_us // HOUR_US), *of)
-                add_cell(tables[rollup].setdefault(key, new_cell()), cell)
-        return tables
+    def _of(self, columns: Columns, at: str) -> Iterator[list[Cell]]:
+        """The cells that each row is in."""
+        slots = {grain: [_slot(us, grain) for us in columns.each(at)] for grain in {each.grain_us for each in ROLLUPS}}
+        named = [
+            map(self._cells[rollup].__getitem__, zip(slots[rollup.grain_us], *map(columns.each, rollup.keys), strict=True))
+            for rollup in _NAMED
+        ]
+        tagged = self._cells[BY_TAG]
+        for slot, tags, *cells in zip(slots[BY_TAG.grain_us], columns.each("tags"), *named, strict=True):
+            cells += [tagged[slot, tag] for tag in _tags(tags)]
+            yield cells
 
     def write(self, connection: sqlite3.Connection) -> None:
         """Add all of it to the tables."""
-        for rollup, cells in self._spread().items():
+        for rollup, cells in self._cells.items():
             rows = (
                 (
                     *key, *cell[:COST],
@@ -191,6 +132,12 @@ class _Sums:
             )  # fmt: skip
             while some := list(islice(rows, _SUMS_TOGETHER)):
                 connection.execute(adding(rollup, len(some)), list(chain.from_iterable(some)))
+
+
+@lru_cache(maxsize=1024)
+def _tags(text: str) -> tuple[str, ...]:
+    """The tags of a row; it counts under the empty one where it has none."""
+    return msgspec.json.decode(text, type=tuple[str, ...]) or ("",)
 
 
 def _slot(at: int, grain: int) -> int:
