@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from podium.ledger import Ended, Ledger, Settled, Started, UsageRow
+from podium.ledger import Closed, Ended, Ledger, Settled, Started, UsageRow
 from podium.ledger.drainer import LOCK_NAME, Drainer
 from podium.ledger.ledger import JOURNAL_FOLDER
 from podium.ledger.records import Record
@@ -67,6 +67,13 @@ def ended(of: Started, **facts: Any) -> Ended:
         **facts,
     }
     return Ended(request_id=of.request_id, requested_at=of.requested_at, **made)
+
+
+def closed(of: Started, **facts: Any) -> Closed:
+    """What `settled` and `ended` say, in one record."""
+    made: dict[str, Any] = {"outcome": "ok", "duration_s": 0.6, "answered": True, "attempts": of.attempt}
+    last = facts.pop("settled", None)
+    return Closed(settled=settled(of) if last is None else last, **{**made, **facts})
 
 
 def request(number: int = 0, **facts: Any) -> tuple[Started, Settled, Ended]:

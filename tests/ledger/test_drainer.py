@@ -1,10 +1,13 @@
 import os
 import sqlite3
+import struct
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
+import msgspec
 import pytest
 
 from ledger.made import NOON, drain_all, drainer_of, ended, request, requests, settled, started
@@ -265,6 +268,27 @@ def test_a_segment_of_a_newer_version_is_left_alone(folder: Path, drainer: Drain
     drain_all(drainer)
     assert newer.exists()
     assert not (folder / FILE_NAME).exists() or rows(folder, ATTEMPTS) == []
+
+
+def test_a_segment_of_version_1_is_read_as_it_always_was(folder: Path, drainer: Drainer) -> None:
+    opened, end, entry = request(1)
+    older = b"PODJ\x01\x00\x00\x00" + b"".join(frames.dump_frame(each) for each in (opened, end, entry, started(2)))
+    (folder / "journal" / "1-1-1.00000001.journal").write_bytes(older)
+    drain_all(drainer)
+    assert rows(folder, ATTEMPTS) == [("request-1", 1, "won", 5_000_000), ("request-2", 1, "unknown", 9_000_000)]
+    assert rows(folder, "SELECT request_id, outcome FROM entries") == [("request-1", "ok"), ("request-2", "unknown")]
+    assert rows(folder, "SELECT * FROM counters") == [("unknown", 1)]
+    assert left(folder) == []
+
+
+def test_an_open_attempt_that_turns_out_to_be_no_record_counts_as_corrupt(folder: Path, drainer: Drainer) -> None:
+    payload = msgspec.msgpack.encode([1, "request-1", 1, NOON, "not an instant", "openai", "gpt-4o"])
+    frame = struct.pack("<HII", 0xC5AB, len(payload), crc32(payload, len(payload))) + payload
+    (folder / "journal" / "1-1-1.00000001.journal").write_bytes(frames.HEADER + frame + frames.dump_frame(started(2)))
+    drain_all(drainer)
+    assert rows(folder, ATTEMPTS) == [("request-2", 1, "unknown", 9_000_000)]
+    assert sorted(rows(folder, "SELECT * FROM counters")) == [("corrupt", 1), ("unknown", 1)]
+    assert left(folder) == []
 
 
 def test_a_segment_without_its_header_still_gives_its_frames(folder: Path, drainer: Drainer) -> None:

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.made import request, started
-from podium.ledger import frames
+from ledger.made import closed, request, started
+from podium.ledger import Started, frames
 from podium.ledger.records import Payload, Record
 
 RECORDS: list[Record] = [
     *request(1),
     *request(2, tags=("a", "b"), user_id=None),
+    closed(started(3)),
     Payload(
         request_id="r", requested_at=1.0, attempt=1, kind="response", at=2.0, sha256=b"\0" * 32, size=9, body=b"\xab\xc5 body"
     ),
@@ -96,3 +97,13 @@ def test_a_header_tells_its_version_and_nothing_else_is_a_header() -> None:
     assert frames.version_of(frames.HEADER) == frames.VERSION
     assert frames.version_of(frames.HEADER[:-1]) is None
     assert frames.version_of(b"PK\x03\x04" + bytes(4)) is None
+
+
+def test_a_started_that_is_read_lazily_is_the_same_when_all_of_it_is_asked() -> None:
+    records = frames.read(DATA, final=True, load=frames.load_lazily).records
+    assert [each.whole() if isinstance(each, frames.Opened) else each for each in records] == RECORDS
+    opened = [each for each in records if isinstance(each, frames.Opened)]
+    begun = [each for each in RECORDS if isinstance(each, Started)]
+    assert [(each.request_id, each.requested_at, each.attempt) for each in opened] == [
+        (each.request_id, each.requested_at, each.attempt) for each in begun
+    ]

@@ -1,15 +1,20 @@
 import sqlite3
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ledger.made import NOON, ended, settled, started
+from ledger.made import NOON, closed, ended, settled, started
 from podium.errors import StoreError
-from podium.ledger import Batch, usd
-from podium.ledger.schema import MIGRATIONS
+from podium.ledger import Batch, Closed, usd
+from podium.ledger.schema import MIGRATIONS, ROLLUPS
 from podium.ledger.sqlite import FILE_NAME, SqliteStore, migrate
 from podium.ledger.usage import usage
+from podium.types import Usage
 
 
 def batch_of(first: int, count: int) -> Batch:
@@ -126,6 +131,68 @@ def test_a_count_of_tokens_that_cannot_be_is_bounded() -> None:
     tokens = usage(store, ())[0].tokens
     assert (tokens.input, tokens.output) == (2**40, 0)
     store.close()
+
+
+_NAMES = st.sampled_from(["gpt-4o", "o3", "sonnet"])
+_PERHAPS = st.none() | st.sampled_from(["x", "y"])
+_COUNTS = st.integers(-1, 5)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> Batch:
+    """Few values each, so that columns are the same in all rows, in some and in none."""
+    batch = Batch()
+    for number in range(draw(st.integers(0, 6))):
+        of = started(
+            number,
+            model=draw(_NAMES),
+            experiment=draw(_PERHAPS),
+            user_id=draw(_PERHAPS),
+            tags=tuple(draw(st.lists(st.sampled_from(["a", "b", ""]), max_size=3))),
+            streamed=draw(st.booleans()),
+            reserved_pico=draw(st.none() | st.just(2**63)),
+        )
+        usage = st.builds(
+            Usage, input=_COUNTS, output=_COUNTS, reasoning=_COUNTS, reported_cost_usd=st.none() | st.just(Decimal(1))
+        )
+        end = settled(
+            of,
+            outcome=draw(st.sampled_from(["won", "failed", "unknown"])),
+            usage=draw(st.none() | usage),
+            cost_pico=draw(st.none() | st.integers(0, 3)),
+            first_content_s=draw(st.none() | st.just(0.25)),
+        )
+        match draw(st.sampled_from(["closed", "apart", "open"])):
+            case "closed":
+                batch.add(closed(of, settled=end, rule=draw(_PERHAPS), answered=draw(st.booleans()), outcome=draw(_NAMES)))
+            case "apart":
+                batch.add_all([end, ended(of, provider=None, model=draw(_PERHAPS))])
+            case _:
+                batch.add(end)
+    return batch
+
+
+def _tables(store: SqliteStore) -> list[list[Any]]:
+    with store._reading() as connection:
+        assert connection is not None
+        names = ("attempts", "entries", *(rollup.table for rollup in ROLLUPS))
+        return [connection.execute(f"SELECT * FROM {name}").fetchall() for name in names]
+
+
+@given(batches())
+def test_records_of_one_batch_are_stored_as_each_alone_would_be_and_told_apart_as_told_at_once(batch: Batch) -> None:
+    together, singly, apart = SqliteStore(None), SqliteStore(None), SqliteStore(None)
+    together.apply(batch)
+    for record in batch.records():
+        single = Batch()
+        single.add(record)
+        singly.apply(single)
+        parts = Batch()
+        parts.add_all((record.settled, record.entry) if isinstance(record, Closed) else (record,))
+        apart.apply(parts)
+    assert _tables(together) == _tables(singly) == _tables(apart)
+    for store in (together, singly, apart):
+        store.close()
 
 
 def test_readers_read_while_a_batch_is_being_written(tmp_path: Path) -> None:
