@@ -396,7 +396,7 @@ class Watch:
             self._version, self._revision = version, revision
         except (sqlite3.Error, OSError, msgspec.DecodeError) as error:
             self.close()
-            raise self._store.lost(error) from error
+            raise self._store.lost("it is gone" if isinstance(error, FileNotFoundError) else error) from error
         except StoreError:
             self.close()
             raise

@@ -64,6 +64,7 @@ class Account:
         "_spending",
         "_started",
         "_watch",
+        "is_under_way",
     )
 
     def __init__(
@@ -89,6 +90,8 @@ class Account:
         """Attempts that end with the request, and are put on record with it."""
         self._holds = holds
         """Says whether the rollout would still choose this request's arm; None: nothing did, or it cannot change."""
+        self.is_under_way = False
+        """Whether the first launches are behind it: each that comes now repeats, replaces or hedges one."""
         self._hears = hears
         """Takes the end of a request that a ramp looks at."""
         self._budget = budget
@@ -190,14 +193,15 @@ class Account:
         """Put an attempt on record that is about to be sent.
 
         Raises `StoreError` where it must be and cannot, `CostTooHigh` for a retry that could cost more than was reserved, and
-        `LimitError` for one whose rollout was taken back meanwhile.
+        `LimitError` for one that follows the first launches after its rollout was taken back.
         """
         self._endpoints[call.number] = endpoint
         self._books.warm(endpoint)
         now = time.time()
         reserved_pico = None
         try:
-            self._check_arm(call)
+            if self.is_under_way:
+                self._check_arm(call)
             reserved_pico = self._reserve(call, endpoint, now)
         finally:  # an attempt that is refused is told of too
             started = self._started[call.number] = self._start(call, endpoint, now, streamed, reserved_pico)
@@ -208,10 +212,10 @@ class Account:
                 ledger.payload(started, "request", msgspec.json.encode(self._request))
 
     def _check_arm(self, call: Call) -> None:
-        """Refuse to ask a target again for an arm that was taken back."""
-        if self._holds is not None and call.target in self._asked and not self._holds():
+        """Refuse to ask further for an arm that was taken back; a judge only reads what was answered before."""
+        if self._holds is not None and call.role != "judge" and not self._holds():
             raise LimitError(
-                f"{call.target} is not asked again: rollout {self._facts.rollout} was taken back while this request ran.",
+                f"{call.target} is not asked any more: rollout {self._facts.rollout} was taken back while this request ran.",
                 code="rolled_back",
                 status=503,
                 hint="Ask again: the request then takes the legacy arm.",

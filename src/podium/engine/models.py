@@ -308,9 +308,9 @@ class Models:
     def migrate(self, rollout: str, *, candidate: Any = None, user: str = "user_id") -> Callable[[F], F]:
         """Return a decorator that lets an existing function answer, or the candidate, as the rollout says.
 
-        See `podium.engine.gradual.migration`. Raises `RequestError` for a rollout that there is not.
+        See `podium.engine.migration`. Raises `RequestError` for a rollout that there is not.
         """
-        from podium.engine.gradual import migration
+        from podium.engine.migration import migration
 
         return migration(self, rollout, candidate, user)
 

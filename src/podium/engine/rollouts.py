@@ -71,7 +71,8 @@ class Rollouts:
         self.seeds = snapshot.rollouts
         self._max_stale_s = snapshot.max_stale_s
         self.poll_s = poll_s
-        self._check = check
+        self.check = check or (lambda spec: None)
+        """Raises `SpecError` for a spec that means nothing."""
         self._clock = clock
         self._folder = snapshot.data_dir
         self._opened: Store | None = None
@@ -329,8 +330,9 @@ class Rollouts:
 
     def history(self, name: str | None = None, *, most: int = 100) -> builtins.list[Change]:
         """Return the last changes, of one rollout or of all, the latest first."""
-        if name is not None:
-            self.show(name)
+        _ = self._whole() if name is None else self.show(name)
+        if not self.seeds:
+            return []
         with self._lock:
             return self._store.history(name, most)
 
@@ -387,8 +389,8 @@ class Rollouts:
                 raise refused("percent", error) from None
         for arm, spec in (("candidate", candidate), ("legacy", legacy)):
             if spec is not None:
-                if self._check is not None:
-                    self._check(spec)
+                _check_text(**{arm: spec})
+                self.check(spec)
                 changes[arm] = spec
         if not changes:
             raise RequestError("Nothing to set was given.", hint="Give `percent`, `candidate` or `legacy`.")
@@ -411,8 +413,7 @@ class Rollouts:
 
     def add_user(self, name: str, user_id: str, *, why: str | None = None, who: str | None = None) -> Rollout:
         """Let a user take the candidate at any percentage."""
-        if not str(user_id).strip():
-            raise RequestError("A test user is named by their id.", param="user_id", hint="Give a text that is not empty.")
+        _check_text(user_id=user_id)
 
         def make(rollout: Rollout) -> Rollout:
             return rollout.replace(test_users=tuple(dict.fromkeys((*rollout.test_users, user_id))))
@@ -437,6 +438,7 @@ class Rollouts:
         Raises `RequestError` where there is none.
         """
         self.show(name)
+        _check_text(**{word: value for word, value in (("who", who), ("why", why)) if value is not None})
         with self._lock:
             self._mend()
             change, states = self._store.undo(name, who=who or me(), why=why)
@@ -447,6 +449,7 @@ class Rollouts:
         self, name: str, action: Action, make: Callable[[Rollout], Rollout], who: str | None, why: str | None
     ) -> Rollout:
         self.show(name)
+        _check_text(**{word: value for word, value in (("who", who), ("why", why)) if value is not None})
         with self._lock:
             self._mend()
             rollout, states = self._store.change(name, action, make, who=who or me(), why=why)
@@ -468,6 +471,13 @@ class Rollouts:
         self.look_now()
         if self._folder is None:
             self._take(Known(dict(states)))
+
+
+def _check_text(**given: object) -> None:
+    for name, value in given.items():
+        if not isinstance(value, str) or not value.strip():
+            found = "empty" if value == "" else repr(value)
+            raise RequestError(f"`{name}` must be text, not {found}.", param=name, hint="Give a text that is not empty.")
 
 
 def me() -> str:

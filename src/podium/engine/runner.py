@@ -163,6 +163,7 @@ class Run:
             return
         self._timers.append(self._loop.call_at(self._deadline, self._signal, Expired()))
         self._perform(self._machine.begin(self._view()))
+        self._account.is_under_way = True
 
     async def _admit(self) -> None:
         try:

@@ -93,12 +93,13 @@ class SyncModels:
         self._lock = threading.Lock()
         self._background: _Background | None = None
 
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+    def _run(self, work: Coroutine[Any, Any, T], *, in_a_loop: bool = False) -> T:
+        """Run to its end in the background; `in_a_loop`: also where that blocks the loop that it is called from."""
         try:
-            asyncio.get_running_loop()
+            here: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         except RuntimeError:
-            pass
-        else:
+            here = None
+        if here is not None and (not in_a_loop or (self._background is not None and here is self._background.loop)):
             work.close()
             raise RequestError(
                 "`models.sync` was called inside a running event loop, which it would block.",
@@ -149,6 +150,10 @@ class SyncModels:
     def generate(self, model: LanguageModel, **ask: Any) -> Result:
         """Ask a `LanguageModel`, and block until the whole answer is there."""
         return self._run(model.generate(**ask))
+
+    def stand_in(self, model: LanguageModel, **ask: Any) -> Result:
+        """Ask in place of a function that blocks: where that is called inside a running loop, it blocked it before too."""
+        return self._run(model.generate(**ask), in_a_loop=True)
 
     def stream(self, model: LanguageModel, **ask: Any) -> SyncTextStream:
         """Ask a `LanguageModel`, and return a blocking stream."""
