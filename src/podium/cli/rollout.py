@@ -6,24 +6,21 @@ Rules. What a command finds or made goes to stdout, also as JSON; every change s
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from podium.cli import complete, console
-from podium.cli.options import ConfigOption, JsonOption, config_of
-from podium.cli.source import open_models
-from podium.errors import RequestError
+from podium.cli import complete, console, ramp
+from podium.cli.options import ConfigOption, JsonOption
+from podium.cli.rollout_options import NameArgument, WhoOption, WhyOption, WindowOption, with_rollouts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from podium.coordination.rollouts import Change
+    from podium.engine.ramps import RampState
     from podium.engine.rollout_usage import RolloutUsage
     from podium.engine.rollouts import Rollouts
+    from podium.routing.climb import Course
     from podium.routing.rollout import Rollout, Rule
-
-T = TypeVar("T")
 
 app = typer.Typer(
     name="rollout",
@@ -40,35 +37,12 @@ app = typer.Typer(
 
   podium rollout disable chat
 
-  podium rollout undo chat""",
+  podium rollout undo chat
+
+  podium rollout ramp chat start""",
 )
-
-NameArgument = Annotated[
-    str, typer.Argument(metavar="NAME", help="The rollout, as the config names it.", autocompletion=complete.rollouts)
-]
-WhyOption = Annotated[str | None, typer.Option("--why", metavar="TEXT", help="Why, for the history.", show_default=False)]
-WhoOption = Annotated[
-    str | None,
-    typer.Option("--who", metavar="NAME", help="Who, for the history. Default: your account's name.", show_default=False),
-]
-WindowOption = Annotated[
-    str, typer.Option("--window", "-w", metavar="TIME", help="How far back calls are counted, as 1h or 7d.")
-]
-
-
-def _with(context: typer.Context, json: bool, config: str | None, work: Callable[[Rollouts], T]) -> T:
-    """Do something with the rollouts of the config."""
-    with console.errors_as_json(json):
-        models = open_models(config_of(context, config)).models
-        rollouts = models.rollouts
-        if rollouts.exist and models.snapshot.data_dir is None:
-            raise RequestError(
-                "This config has no data folder, so its rollouts live in each process alone.", hint="Set `data_dir`."
-            )
-        try:
-            return work(rollouts)
-        finally:
-            rollouts.close()
+app.command()(ramp.ramp)
+app.command()(ramp.watch)
 
 
 @app.command("list")
@@ -79,7 +53,7 @@ def list_(context: typer.Context, json: JsonOption = False, config: ConfigOption
 
       podium rollout list
     """
-    found = _with(context, json, config, lambda rollouts: rollouts.list())
+    found = with_rollouts(context, json, config, lambda rollouts: rollouts.list())
     if json:
         console.write_json({"rollouts": [rollout.to_dict() for rollout in found]})
         return
@@ -105,21 +79,23 @@ def show(
     json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Show how a rollout stands, what calls really took, and its last change.
+    """Show how a rollout stands, what calls really took, its last change, and its ramp: the evidence in words and drawn.
 
     [bold]Example[/bold]
 
       podium rollout show chat --window 1h
     """
 
-    def work(rollouts: Rollouts) -> tuple[Rollout, RolloutUsage, Change | None]:
+    def work(rollouts: Rollouts) -> tuple[Rollout, RolloutUsage, Change | None, RampState | None, Course | None]:
         rollout = rollouts.show(name)
-        return rollout, rollouts.usage(name, window), next(iter(rollouts.history(name, most=1)), None)
+        last = next(iter(rollouts.history(name, most=1)), None)
+        return rollout, rollouts.usage(name, window), last, rollouts.ramps.state(name), rollouts.ramps.course(name)
 
-    rollout, usage, last = _with(context, json, config, work)
+    rollout, usage, last, state, course = with_rollouts(context, json, config, work)
     if json:
         change = None if last is None else last.to_dict()
-        console.write_json({"rollout": rollout.to_dict(), "usage": usage.to_dict(), "last_change": change})
+        facts = {"rollout": rollout.to_dict(), "usage": usage.to_dict(), "last_change": change}
+        console.write_json({**facts, "ramp": ramp.document(state)})
         return
     calls = usage.legacy + usage.candidate
     took = f"{usage.candidate:,} of {console.plural(calls, 'call')} ({usage.percent:.1f} %)" if calls else "no call"
@@ -138,6 +114,9 @@ def show(
         ("last change", "none" if last is None else _change(last)),
     ]
     console.write_out(f"{rollout.name}\n" + "".join(f"  {title:<12} {text}\n" for title, text in lines))
+    terminal = console.console("out")
+    for line in ramp.lines(name, state, course, terminal.width):
+        terminal.print(line)
 
 
 @app.command("set")
@@ -167,7 +146,7 @@ def set_(
       podium rollout set chat 0 --why "answers too long"
     """
     _tell(
-        _with(
+        with_rollouts(
             context,
             json,
             config,
@@ -192,7 +171,7 @@ def enable(
 
       podium rollout enable chat
     """
-    _tell(_with(context, json, config, lambda rollouts: rollouts.enable(name, why=why, who=who)), json)
+    _tell(with_rollouts(context, json, config, lambda rollouts: rollouts.enable(name, why=why, who=who)), json)
 
 
 @app.command()
@@ -210,7 +189,7 @@ def disable(
 
       podium rollout disable chat --why "errors at the candidate"
     """
-    _tell(_with(context, json, config, lambda rollouts: rollouts.disable(name, why=why, who=who)), json)
+    _tell(with_rollouts(context, json, config, lambda rollouts: rollouts.disable(name, why=why, who=who)), json)
 
 
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.", autocompletion=complete.users)]
@@ -232,7 +211,7 @@ def add_user(
 
       podium rollout add-user chat researcher-1
     """
-    _tell(_with(context, json, config, lambda rollouts: rollouts.add_user(name, user, why=why, who=who)), json)
+    _tell(with_rollouts(context, json, config, lambda rollouts: rollouts.add_user(name, user, why=why, who=who)), json)
 
 
 @app.command("remove-user")
@@ -251,7 +230,7 @@ def remove_user(
 
       podium rollout remove-user chat researcher-1
     """
-    _tell(_with(context, json, config, lambda rollouts: rollouts.remove_user(name, user, why=why, who=who)), json)
+    _tell(with_rollouts(context, json, config, lambda rollouts: rollouts.remove_user(name, user, why=why, who=who)), json)
 
 
 @app.command()
@@ -269,7 +248,7 @@ def undo(
 
       podium rollout undo chat
     """
-    change = _with(context, json, config, lambda rollouts: rollouts.undo(name, why=why, who=who))
+    change = with_rollouts(context, json, config, lambda rollouts: rollouts.undo(name, why=why, who=who))
     if json:
         console.write_json({"change": change.to_dict()})
     else:
@@ -293,7 +272,7 @@ def history(
 
       podium rollout history chat
     """
-    changes = _with(context, json, config, lambda rollouts: rollouts.history(name, most=most))
+    changes = with_rollouts(context, json, config, lambda rollouts: rollouts.history(name, most=most))
     if json:
         console.write_json({"changes": [change.to_dict() for change in changes]})
         return
@@ -327,7 +306,8 @@ def _rule(rule: Rule) -> str:
 def _change(change: Change) -> str:
     """Say a change on one line."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(change.at))
-    why = f" ({console.short(change.why, 200)})" if change.why else ""
+    first = (change.why or "").partition("\n")[0]  # below it is a ramp's evidence, which `show` and `--json` have
+    why = f" ({console.short(first, 200)})" if first else ""
     return f"{when}  {change.who}: {_what(change)}{why}"
 
 
@@ -348,6 +328,10 @@ def _changed(before: Rollout, after: Rollout) -> list[str]:
 def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    from podium.routing.rollout import Stage
+
+    if isinstance(value, Stage):
+        return f"climb {value.climb}, {'measuring' if value.step < 0 else f'step {value.step + 1}'}"
     if isinstance(value, tuple):
         return f"[{', '.join(map(str, value))}]"
     return f"{value:g}" if isinstance(value, float) else str(value)

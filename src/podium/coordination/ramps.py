@@ -39,7 +39,8 @@ _SCHEMA = (
     " step INTEGER NOT NULL, epoch INTEGER NOT NULL, sums BLOB NOT NULL,"
     " PRIMARY KEY (rollout, number, metric, step, epoch)) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS climb_drawn (rollout TEXT NOT NULL, number INTEGER NOT NULL, step INTEGER NOT NULL,"
-    " candidate INTEGER NOT NULL, legacy INTEGER NOT NULL, PRIMARY KEY (rollout, number, step)) WITHOUT ROWID",
+    " candidate INTEGER NOT NULL, legacy INTEGER NOT NULL, diverted INTEGER NOT NULL,"
+    " PRIMARY KEY (rollout, number, step)) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS climb_seen (rollout TEXT NOT NULL, number INTEGER NOT NULL, hash INTEGER NOT NULL,"
     " PRIMARY KEY (rollout, number, hash)) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS climb_measured (rollout TEXT NOT NULL, number INTEGER NOT NULL, latency_s REAL, cost_usd REAL)",
@@ -179,9 +180,10 @@ class SqliteRamps:
                 sums = cell.sums if row is None else msgspec.json.decode(row[0], type=Sums) + cell.sums
                 db.execute("INSERT OR REPLACE INTO climb_cells VALUES (?, ?, ?, ?, ?, ?)", (*place, msgspec.json.encode(sums)))
             db.executemany(
-                "INSERT INTO climb_drawn VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
-                " SET candidate = candidate + excluded.candidate, legacy = legacy + excluded.legacy",
-                [(*whose, drawn.step, drawn.candidate, drawn.legacy) for drawn in evidence.drawn],
+                "INSERT INTO climb_drawn VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                " candidate = candidate + excluded.candidate, legacy = legacy + excluded.legacy,"
+                " diverted = diverted + excluded.diverted",
+                [(*whose, each.step, each.candidate, each.legacy, each.diverted) for each in evidence.drawn],
             )
 
     def measure(self, climb: Climb, keys: Sequence[str], samples: Sequence[Sample]) -> None:
@@ -247,8 +249,11 @@ def _evidence(db: sqlite3.Connection, climb: Climb) -> Evidence:
         Cell(metric=metric, step=step, epoch=epoch, sums=msgspec.json.decode(sums, type=Sums))
         for metric, step, epoch, sums in db.execute(query, whose).fetchall()
     )
-    query = "SELECT step, candidate, legacy FROM climb_drawn WHERE rollout = ? AND number = ? ORDER BY step"
-    drawn = tuple(Drawn(step=step, candidate=c, legacy=n) for step, c, n in db.execute(query, whose).fetchall())
+    query = "SELECT step, candidate, legacy, diverted FROM climb_drawn WHERE rollout = ? AND number = ? ORDER BY step"
+    drawn = tuple(
+        Drawn(step=step, candidate=candidate, legacy=legacy, diverted=diverted)
+        for step, candidate, legacy, diverted in db.execute(query, whose).fetchall()
+    )
     return Evidence(cells=cells, drawn=drawn)
 
 

@@ -46,7 +46,8 @@ class News(NamedTuple):
     arm: Arm
     unit_id: str
     at: float
-    failed: bool
+    failed: bool | None
+    """None: the unit was drawn for a candidate that is down, and sent to legacy."""
     latency_s: float | None
     cost_usd: Decimal | None
 
@@ -86,19 +87,29 @@ class Hearing:
         breaker = self._breakers.get((choice.rollout, choice.arm))
         if breaker is None or choice.by != "bucket" or choice.unit_id is None:
             return
-        if choice.stage is not None:
-            if len(self.news) >= MOST_WAITING:
-                self.news.popleft()
-                self.dropped += 1
-            waited_s = None if failed else latency_s
-            self.news.append(
-                News(choice.rollout, choice.stage, choice.arm, choice.unit_id, time.time(), failed, waited_s, cost_usd)
-            )
-            self.heard += 1
+        self._keep(choice, failed, None if failed else latency_s, cost_usd)
         now = time.monotonic()
         changed = breaker.note(failed, now, random.random())
         if changed is not None and choice.arm == "candidate":
             self._told(choice.rollout, changed, breaker.wait_s(now))
+
+    def _keep(self, choice: Choice, failed: bool | None, latency_s: float | None, cost_usd: Decimal | None) -> None:
+        """Keep news for the store."""
+        if choice.stage is None or choice.unit_id is None:
+            return
+        if len(self.news) >= MOST_WAITING:
+            self.news.popleft()
+            self.dropped += 1
+        self.heard += 1
+        self.news.append(
+            News(choice.rollout, choice.stage, choice.arm, choice.unit_id, time.time(), failed, latency_s, cost_usd)
+        )
+
+    def divert(self, choice: Choice) -> float:
+        """Take that a unit drawn for the candidate is sent to legacy; returns for how long the candidate is not asked."""
+        self.diverted += 1
+        self._keep(choice, None, None, None)
+        return self.wait_s(choice.rollout)
 
     def is_down(self, rollout: Rollout, *, asks: bool) -> bool:
         """Whether a candidate is down while legacy is not; `asks`: a call follows, which may be the one that probes.
@@ -111,9 +122,7 @@ class Hearing:
         if self._breakers[rollout.name, "legacy"].state != "closed":
             return False
         now = time.monotonic()
-        down = not (breaker.allows(now) if asks else breaker.would_allow(now))
-        self.diverted += down and asks
-        return down
+        return not (breaker.allows(now) if asks else breaker.would_allow(now))
 
     def wait_s(self, name: str) -> float:
         """For how long a candidate is not asked."""

@@ -17,7 +17,7 @@ import os
 import socket
 import time
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from podium.coordination.rollouts import SqliteRollouts
 from podium.engine.ramp_hearing import News
 from podium.errors import StoreError
 from podium.routing.climb import MEASURING, Climb, Move, advance
-from podium.routing.guard import Evidence, Observation, Tally
+from podium.routing.guard import Drawn, Evidence, Observation, Tally, merge
 
 BEAT_S = 1.0
 LEASE_S = 3.0
@@ -111,12 +111,18 @@ class RampWork:
             tally = self._tallies[place] = Tally(climb.course.guard, climb.baseline)
         open_blocks = tally.open_blocks()
         observations = [_observed(each) for each in heard]
-        keys = [one.key(each.stage.step) for one, each in zip(observations, heard, strict=True)]
+        keys = [_key(each, one) for one, each in zip(observations, heard, strict=True)]
 
         def sum_up(fresh: list[int]) -> Evidence:
+            diverted: Counter[int] = Counter()
             for at in fresh:
-                tally.observe(observations[at], step=heard[at].stage.step, at=heard[at].at, seen=set())
-            return tally.take()
+                news = heard[at]
+                if news.failed is None:
+                    diverted[news.stage.step] += 1
+                else:
+                    tally.observe(observations[at], step=news.stage.step, at=news.at, seen=set())
+            sent_away = Evidence(drawn=tuple(Drawn(step=step, diverted=count) for step, count in diverted.items()))
+            return merge((tally.take(), sent_away))
 
         try:
             self._ramps.add(climb, keys, sum_up)
@@ -147,6 +153,11 @@ def _next(picture: Picture, at: float) -> Move:
     if not picture.climb.is_live:  # somebody ended it a moment ago
         return Move(climb=picture.climb, rollout=picture.rollout)
     return advance(picture.climb, picture.rollout, picture.evidence, picture.measured, at)
+
+
+def _key(news: News, one: Observation) -> str:
+    """Under what the store knows that this was counted."""
+    return f"{news.stage.step}:diverted:{news.unit_id}" if news.failed is None else one.key(news.stage.step)
 
 
 def _observed(news: News) -> Observation:

@@ -69,17 +69,17 @@ class Ramps:
         self._lock = threading.Lock()
         self.hearing = Hearing(self._courses, _tell)
         self._watch: RampWatch | None = None
-        self._goes_on = False
 
     # --- forks and the end ----------------------------------------------------------------------------------------------
 
     def hold_still(self) -> None:
         """Before a fork: let go of the store."""
-        self._goes_on = self._watch is not None and self._watch.stop(_FORK_WAIT_S)
+        if self._watch is not None:
+            self._watch.stop(_FORK_WAIT_S)
 
     def go_on(self) -> None:
         """After a fork, in the parent."""
-        if self._goes_on:
+        if self._watch is not None:
             self._watch = None
             self.wake()
 
@@ -106,9 +106,12 @@ class Ramps:
 
     def statistics(self) -> dict[str, Any]:
         """What this process has heard, whether it judges, and which candidates are down."""
+        if not self._courses:
+            return {}
         watch = self._watch
         failures = 0 if watch is None else watch.failures
-        return {**self.hearing.statistics(), "leads": watch is not None and watch.work.leads, "failures": failures}
+        facts = {"leads": watch is not None and watch.work.leads, "failures": failures}
+        return {"ramps": {**self.hearing.statistics(), **facts}}
 
     # --- what people do -------------------------------------------------------------------------------------------------
 

@@ -198,7 +198,8 @@ class Rollouts:
         told = self.deciders.told(rollout.name, asker)
         made = choice(known, rollout, asker, self._age_s(), self._max_stale_s, told)
         if made.by == "bucket" and made.arm == "candidate" and self.ramps.hearing.is_down(rollout, asks=count):
-            made = without_candidate(made, rollout, self.ramps.hearing.wait_s(rollout.name))
+            hearing = self.ramps.hearing
+            made = without_candidate(made, rollout, hearing.divert(made) if count else hearing.wait_s(rollout.name))
         if count and made.stage is not None:
             self.ramps.wake()
         if count and self.counts.add(rollout.name, made.arm) and self._folder is None:
@@ -296,7 +297,7 @@ class Rollouts:
         facts: dict[str, Any] = {"lost": trouble is not None}
         if trouble is not None:
             facts |= {"why": str(trouble), "for_s": self._age_s() if self._known else None}
-        return facts | self.deciders.statistics()
+        return facts | self.deciders.statistics() | self.ramps.statistics()
 
     # --- how they stand -------------------------------------------------------------------------------------------------
 

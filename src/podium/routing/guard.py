@@ -188,6 +188,8 @@ class Drawn(Value, frozen=True, kw_only=True):
     step: int
     candidate: int = 0
     legacy: int = 0
+    diverted: int = 0
+    """Drawn for a candidate that was down, and sent to legacy: no sample."""
 
 
 class OpenBlock(msgspec.Struct, kw_only=True):
@@ -220,7 +222,10 @@ def merge(parts: Iterable[Evidence]) -> Evidence:
         for one in part.drawn:
             before = drawn.get(one.step, Drawn(step=one.step))
             drawn[one.step] = Drawn(
-                step=one.step, candidate=before.candidate + one.candidate, legacy=before.legacy + one.legacy
+                step=one.step,
+                candidate=before.candidate + one.candidate,
+                legacy=before.legacy + one.legacy,
+                diverted=before.diverted + one.diverted,
             )
     return Evidence(
         cells=tuple(Cell(metric=m, step=s, epoch=e, sums=cells[m, s, e]) for m, s, e in sorted(cells)),

@@ -7,7 +7,8 @@ Rules.
 - In this order: a metric beyond its margin rolls back at once; before the dwell is over nothing else happens; a split of units
   that the share does not explain pauses, because then the arms cannot be compared; the last step holds; all metrics within
   their margins step on; the longest dwell without that pauses.
-- The sample ratio waits for the dwell because observations come when requests end: a slow arm's are missing at first.
+- The sample ratio waits for the dwell because observations come when requests end: a slow arm's are missing at first. At a step
+  in which a breaker sent units of the candidate's to legacy it says nothing.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ def judge(
     )
     expected = ramp.percent_at(step) / 100 if share is None else share
     drawn = next((one for one in evidence.drawn if one.step == step), None)
-    ratio = sample_ratio_p(drawn.candidate, drawn.legacy, expected) if drawn is not None else 1.0
+    whole = drawn is not None and not drawn.diverted
+    ratio = sample_ratio_p(drawn.candidate, drawn.legacy, expected) if drawn is not None and whole else 1.0
 
     def says(action: Action, reason: str) -> Verdict:
         return Verdict(action=action, reason=reason, findings=findings, sample_ratio_p=ratio)
