@@ -6,21 +6,23 @@ Rules. What a command finds or made goes to stdout, also as JSON; every change s
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from podium.cli import complete, console, ramp
 from podium.cli.options import ConfigOption, JsonOption
 from podium.cli.rollout_options import NameArgument, WhoOption, WhyOption, WindowOption, with_rollouts
+from podium.cli.shadow_words import shadow_lines
 
 if TYPE_CHECKING:
     from podium.coordination.rollouts import Change
     from podium.engine.ramps import RampState
-    from podium.engine.rollout_usage import RolloutUsage
+    from podium.engine.rollout_usage import RolloutUsage, ShadowUsage
     from podium.engine.rollouts import Rollouts
     from podium.routing.climb import Course
     from podium.routing.rollout import Rollout, Rule
+    from podium.routing.snapshot import Shadow
 
 app = typer.Typer(
     name="rollout",
@@ -71,6 +73,18 @@ def list_(context: typer.Context, json: JsonOption = False, config: ConfigOption
         console.write_out("No rollouts. Declare them under `rollouts:` in the config.\n")
 
 
+class _Standing(NamedTuple):
+    """All there is to show of a rollout."""
+
+    rollout: Rollout
+    usage: RolloutUsage
+    last: Change | None
+    shadow: Shadow | None
+    shadows: ShadowUsage
+    state: RampState | None
+    course: Course | None
+
+
 @app.command()
 def show(
     context: typer.Context,
@@ -79,23 +93,30 @@ def show(
     json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Show how a rollout stands, what calls really took, its last change, and its ramp: the evidence in words and drawn.
+    """Show how a rollout stands, what calls really took, its shadows, its last change, and the evidence of its ramp, drawn.
 
     [bold]Example[/bold]
 
       podium rollout show chat --window 1h
     """
 
-    def work(rollouts: Rollouts) -> tuple[Rollout, RolloutUsage, Change | None, RampState | None, Course | None]:
-        rollout = rollouts.show(name)
-        last = next(iter(rollouts.history(name, most=1)), None)
-        return rollout, rollouts.usage(name, window), last, rollouts.ramps.state(name), rollouts.ramps.course(name)
+    def work(rollouts: Rollouts) -> _Standing:
+        return _Standing(
+            rollout=rollouts.show(name),
+            usage=rollouts.usage(name, window),
+            last=next(iter(rollouts.history(name, most=1)), None),
+            shadow=rollouts.shadows.get(name),
+            shadows=rollouts.shadow(name, window),
+            state=rollouts.ramps.state(name),
+            course=rollouts.ramps.course(name),
+        )
 
-    rollout, usage, last, state, course = with_rollouts(context, json, config, work)
+    rollout, usage, last, shadow, shadows, state, course = with_rollouts(context, json, config, work)
     if json:
         change = None if last is None else last.to_dict()
         facts = {"rollout": rollout.to_dict(), "usage": usage.to_dict(), "last_change": change}
-        console.write_json({**facts, "ramp": ramp.document(state)})
+        told = {"settings": None if shadow is None else shadow.to_dict(), "usage": shadows.to_dict()}
+        console.write_json({**facts, "shadow": told, "ramp": ramp.document(state)})
         return
     calls = usage.legacy + usage.candidate
     took = f"{usage.candidate:,} of {console.plural(calls, 'call')} ({usage.percent:.1f} %)" if calls else "no call"
@@ -111,6 +132,7 @@ def show(
         ("test users", ", ".join(rollout.test_users) or "none"),
         ("rules", "; ".join(map(_rule, rollout.rules)) or "none"),
         ("draws by", f"{rollout.hash}" + (f", salt {rollout.salt}" if rollout.hash == "sha256" else "")),
+        *shadow_lines(shadow, shadows, window),
         ("last change", "none" if last is None else _change(last)),
     ]
     console.write_out(f"{rollout.name}\n" + "".join(f"  {title:<12} {text}\n" for title, text in lines))

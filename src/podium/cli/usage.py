@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+import typing
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -107,9 +108,11 @@ def usage(
         with _Asked(config_of(context, config), data) as asked:
             rows = asked.ledger.usage(by, **arguments)
             summed = asked.ledger.usage((), wait_s=0, **arguments)
+            shadows = _shadows(asked.ledger, arguments)
     names = list(rows[0].group) if rows else []
     if json:
-        console.write_json({"rows": [_plain(row) for row in rows], "total": _plain(summed[0]) if summed else None})
+        told = {"total": _plain(summed[0]) if summed else None, "shadows": None if shadows is None else _plain(shadows)}
+        console.write_json({"rows": [_plain(row) for row in rows], **told})
     elif csv:
         _write_csv(rows, names)
     elif not rows:
@@ -124,6 +127,8 @@ def usage(
             usage_table.show(terminal, rows, names, summed[0])
     if rows and not json:
         _say_doubts(summed[0])
+        if shadows is not None and not ("arm" in names or "user" in names):
+            _say_shadows(shadows)
 
 
 @app.command("reprice")
@@ -267,6 +272,27 @@ def _as_text(name: str | None) -> str | None:
     if name is None or not name.startswith(_FORMULA) or _NUMBER.fullmatch(name):
         return name
     return f"'{name}"
+
+
+def _shadows(ledger: Ledger, arguments: dict[str, Any]) -> UsageRow | None:
+    """What of the sums nobody waited for; None: nothing, or the question names an arm itself."""
+    from podium.routing.snapshot import ShadowArm
+
+    where = arguments["where"]
+    if "arm" in where:
+        return None
+    arms = list(typing.get_args(ShadowArm))
+    found = ledger.usage((), wait_s=0, **{**arguments, "where": {**where, "arm": arms}})
+    return found[0] if found and found[0].attempts else None
+
+
+def _say_shadows(shadows: UsageRow) -> None:
+    from podium.cli.usage_table import money
+
+    console.say(
+        f"{console.plural(shadows.requests, 'shadow')} of rollouts ({money(shadows.cost_usd)}) are in these sums, which nobody "
+        "waited for: `--by rollout,arm` tells them apart."
+    )
 
 
 def _say_doubts(summed: UsageRow) -> None:

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from podium.engine.endpoint import Endpoint
-from podium.engine.slots import Slots
+from podium.engine.slots import Slots, Spare
 from podium.engine.transport import Transport
 from podium.routing.keys import key_for, own_key
 from podium.routing.resolve import Resolver
@@ -81,9 +81,9 @@ class Shared:
 
 
 class Around:
-    """What one run finds around it."""
+    """What one run finds around it; where it is one that nobody waits for, `give_way` ends it once its slot is needed."""
 
-    __slots__ = ("_plan", "_shared", "_state", "runs", "transport")
+    __slots__ = ("_plan", "_shared", "_state", "give_way", "runs", "transport")
 
     def __init__(self, shared: Shared, state: State, plan: Plan) -> None:
         self._shared = shared
@@ -91,6 +91,7 @@ class Around:
         self._plan = plan
         self.transport = shared.transport
         self.runs = shared.runs
+        self.give_way: Callable[[], object] | None = None
 
     def endpoint(self, target: Target) -> Endpoint:
         """Where a target is reached, with the key that this run's user asks with."""
@@ -103,12 +104,13 @@ class Around:
             endpoint = self._state.endpoints[place] = Endpoint(provider, target, key_for(provider, user))
         return endpoint
 
-    def provider_slots(self, provider: str) -> Slots | None:
+    def provider_slots(self, provider: str) -> Slots | Spare | None:
         """The provider's slots, if it has a limit."""
         limit = self._state.snapshot.providers[provider].max_concurrent
         if limit is None:
             return None
-        return slots_in(self._shared.provider_slots, provider, f"Provider {provider}", limit)
+        slots = slots_in(self._shared.provider_slots, provider, f"Provider {provider}", limit)
+        return slots if self.give_way is None else Spare(slots, self.give_way)
 
     def not_before(self) -> Mapping[Target, float]:
         """Targets that asked to be left alone, and until when."""

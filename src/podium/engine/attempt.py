@@ -41,7 +41,7 @@ from podium.types import (
 from podium.wire.codec import restore_names
 
 if TYPE_CHECKING:
-    from podium.engine.slots import Slots
+    from podium.engine.slots import Slots, Spare
     from podium.engine.transport import Reply, Transport
     from podium.wire.codec import Reader
 
@@ -164,7 +164,14 @@ class Call:
     # --- its life -------------------------------------------------------------------------------------------------------
 
     async def perform(
-        self, endpoint: Endpoint, transport: Transport, request: Request, *, streamed: bool, slots: Slots | None, group: str
+        self,
+        endpoint: Endpoint,
+        transport: Transport,
+        request: Request,
+        *,
+        streamed: bool,
+        slots: Slots | Spare | None,
+        group: str,
     ) -> None:
         """Do it all; tells the listener, and raises nothing but a cancellation."""
         try:

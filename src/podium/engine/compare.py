@@ -8,7 +8,7 @@ Rules.
   bound.
 - Anything else that answers is the library's legacy side: a function, sync (on a thread) or async, or an object with such a
   `generate`; it is called with the keywords of the comparison (`prompt=...`) and gives a text, an object with a `text`, or a
-  `Result`. Only what a call may raise (`Exception`) is a result; what ends a program goes through.
+  `Result`.
 - A call that is wrong in itself (an unknown setting or spec, a function that does not take the keywords) is an error, for it
   says nothing about either side.
 """
@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from podium.engine.functions import LONGEST_S, answer_of, called
 from podium.engine.language_model import LanguageModel, fresh_id
 from podium.engine.sides import Outcome, log, of_answer, of_failure, of_result
 from podium.engine.slips import wrong
@@ -32,9 +33,6 @@ from podium.routing.compare import compare as compare_answers
 
 if TYPE_CHECKING:
     from podium.engine.models import Models
-
-_LEGACY_TIME_S = 600.0
-"""How long a function may take where no `timeout` is given."""
 
 Asked = str | LanguageModel | Callable[..., Any] | None
 """A side: a spec (None: the default), a `LanguageModel`, or what answers in the legacy system."""
@@ -62,7 +60,7 @@ async def compare(
     request = load_request("", ask, stream=False)
     both: tuple[tuple[SideName, Asked], ...] = (("new", new), ("old", old))
     sides = [
-        _Asking(models, name, side, user_id=user_id, ask=ask, timeout=timeout, time_s=time_s or _LEGACY_TIME_S)
+        _Asking(models, name, side, user_id=user_id, ask=ask, timeout=timeout, time_s=time_s or LONGEST_S)
         for name, side in both
     ]
     tasks = [asyncio.create_task(side.run()) for side in sides]
@@ -123,29 +121,11 @@ class _Asking:
         try:
             if self._model is not None:
                 return of_result(self._name, self._spec, await self._model.generate(timeout=self._timeout, **self._ask))
-            answer = await self._call()
+            assert self._function is not None
+            answer = await answer_of(called(self._function, **self._ask), self._time_s)
         except PodiumError as error:
             return self._failed(error, began)
         return of_answer(self._name, self._spec, answer, time.perf_counter() - began)
-
-    async def _call(self) -> Any:
-        """Call the function; what it raises becomes a `PodiumError`."""
-        assert self._function is not None
-        task = asyncio.ensure_future(_called(self._function, self._ask))
-        try:
-            done, _ = await asyncio.wait([task], timeout=self._time_s)
-        finally:
-            task.cancel()
-        if not done:
-            raise PodiumError(f"It had not answered after {self._time_s:g} s.", code="timed_out")
-        if task.cancelled():
-            raise PodiumError("It was cancelled from within.", code="cancelled")
-        error = task.exception()
-        if error is None:
-            return task.result()
-        if isinstance(error, PodiumError) or not isinstance(error, Exception):
-            raise error
-        raise PodiumError(f"{type(error).__name__}: {error}", code="function_failed") from error
 
     def _failed(self, error: PodiumError, began: float) -> Outcome:
         took_s = time.perf_counter() - began
@@ -170,10 +150,3 @@ def _load_function(name: str, asked: Any, ask: Mapping[str, Any]) -> Callable[..
             ) from None
     found: Callable[..., Any] = function
     return found
-
-
-async def _called(function: Callable[..., Any], ask: Mapping[str, Any]) -> Any:
-    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
-        return await function(**ask)
-    answer = await asyncio.to_thread(function, **ask)
-    return await answer if inspect.isawaitable(answer) else answer

@@ -11,15 +11,20 @@ Rules.
 - An arm is chosen and counted when a model is made. Calls end as they began, but a rollback reaches models made before it too:
   at its next call one that took the candidate goes to legacy where that is a spec; where it is a function, whose models it
   cannot become, it raises.
+- A shadow of what a legacy function answered asks the candidate. The other way round the legacy side is asked in the background
+  only by `Gradual.generate_text`: it was given for that.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
-from podium.engine.language_model import LanguageModel
+from podium.engine.functions import called
+from podium.engine.language_model import LanguageModel, fresh_id
 from podium.engine.rollout_choice import Choice
 from podium.engine.stream import TextStream
 from podium.engine.text import Ask, check_caller, load_metadata
@@ -81,6 +86,16 @@ class ArmModel(LanguageModel):
             )
         now = rollouts.choose_in(made.rollout, made.asker, count=False)
         return made if now.arm == made.arm else now.replace(spec=self.legacy, other=made.spec)
+
+
+async def awaited(value: Any) -> Any:
+    """Return a value, awaited where it can be."""
+    return await value if inspect.isawaitable(value) else value
+
+
+async def _here(function: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    """Call a function as its caller would."""
+    return await awaited(function(*given, **named))
 
 
 class Gradual:
@@ -148,8 +163,7 @@ class Gradual:
         models, legacy, name = self._models, self._legacy, self.legacy_name(spec)
         if choice.arm == "legacy" and not isinstance(legacy, str):
             return legacy(name)
-        rollout = models.rollouts.declared(self.rollout)
-        candidate = (rollout.candidate if spec in rollout.match or not rollout.match else None) or spec
+        candidate = self._candidate(spec)
         if choice.arm == "legacy":
             choice = choice.replace(spec=name, other=candidate)
         else:
@@ -186,20 +200,34 @@ class Gradual:
         models, metadata = self._models, load_metadata(ask.get("metadata") or {})
         await models._ready(user_id, metadata, rollout=self.rollout)
         choice = models._choose_in(self.rollout, user_id, metadata)
-        if choice.arm == "legacy" and callable(self._legacy):
-            theirs = {name: value for name, value in ask.items() if name != "metadata"}
+        theirs = {name: value for name, value in ask.items() if name != "metadata"}
+        shadows, legacy = models._shadows_of(self.rollout), self._legacy
+        if choice.arm == "legacy" and callable(legacy):
+            began = time.perf_counter()
             with models.rollouts.ramps.hearing.timing(choice):
-                return await self._ask_legacy(spec, theirs)
+                answer = await self._ask_legacy(legacy, spec, theirs)
+            if shadows is not None:
+                choice = choice.replace(other=self._candidate(spec))
+                shadows.after_function(choice, request_id or fresh_id(), spec, ask, answer, time.perf_counter() - began)
+            return answer
         model = self._made(spec, choice, user_id=user_id, experiment=experiment, request_id=request_id)
-        return await model.generate(timeout=timeout, **ask)
+        result = await model.generate(timeout=timeout, **ask)
+        if shadows is not None and callable(legacy):
+            shadows.after_candidate(choice, spec, ask, result, partial(self._ask_legacy, legacy, spec, theirs, call=called))
+        return result
 
-    async def _ask_legacy(self, spec: str, theirs: Mapping[str, Any]) -> Any:
-        """Ask a model of the legacy system's."""
-        make = self._legacy
-        assert callable(make)
-        model = await awaited(make(self.legacy_name(spec)))
+    def _candidate(self, spec: str) -> str:
+        """The candidate's spec: the rollout's; where its `match` names specs and not this one, what was asked for."""
+        rollout = self._models.rollouts.declared(self.rollout)
+        return (rollout.candidate if spec in rollout.match or not rollout.match else None) or spec
+
+    async def _ask_legacy(
+        self, make: Callable[[str], Any], spec: str, theirs: Mapping[str, Any], call: Callable[..., Awaitable[Any]] = _here
+    ) -> Any:
+        """Ask a model of the legacy system's; `call` says where its functions run."""
+        model = await call(make, self.legacy_name(spec))
         if self._generate is not None:
-            return await awaited(self._generate(model=model, **theirs))
+            return await call(self._generate, model=model, **theirs)
         generate = getattr(model, "generate", None)
         if not callable(generate):
             raise RequestError(
@@ -207,7 +235,7 @@ class Gradual:
                 param="generate",
                 hint=f"Say how it is asked: `models.gradual({self.rollout!r}, ..., generate=your_function)`.",
             )
-        return await awaited(generate(**theirs))
+        return await call(generate, **theirs)
 
     def legacy_name(self, spec: str) -> str:
         """Return what the legacy system calls a spec. Raises `RequestError` where only `legacy_names` could say that."""
@@ -229,8 +257,3 @@ class Gradual:
     def usage_percent(self, window: float | str = "24h") -> float:
         """Return how many percent of the calls really took the candidate; see `Rollouts.usage_percent`."""
         return self._models.rollouts.usage_percent(self.rollout, window)
-
-
-async def awaited(value: Any) -> Any:
-    """Return a value, awaited where it can be."""
-    return await value if inspect.isawaitable(value) else value

@@ -6,6 +6,7 @@ candidate is called in the same way, so that a call site changes by one line.
 Rules.
 - The legacy side is called as it always was, and nothing of Podium's may fail it: not an argument that means something else
   to it than to Podium, nor one that names nobody.
+- A shadow asks the candidate what the function answered, and never the function: it may do anything.
 - What a candidate could not do in its place (a spec cannot answer piece by piece, nor be asked with arguments that Podium does
   not know) is told when the decorator is put on, not when the first user is drawn.
 """
@@ -15,11 +16,14 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from podium.engine.gradual import ArmModel, awaited
+from podium.engine.language_model import fresh_id
 from podium.engine.rollout_choice import Choice
 from podium.engine.text import Ask, load_metadata
 from podium.errors import RequestError
@@ -146,29 +150,41 @@ class _Bridge:
             return self._legacy(*given, **named)
         choice = self._models._choose_in(self._rollout, *self._caller(arguments))
         function = self._legacy if choice.arm == "legacy" else self._candidate
-        if callable(function):
-            return self._heard(choice, function, given, named)
-        spec = self._candidate or choice.spec
         ask: Any = {name: value for name, value in arguments.items() if name in Ask.__annotations__ and value is not None}
+        if callable(function):
+            return self._heard(choice, partial(function, *given, **named), ask)
+        spec = self._candidate or choice.spec
         model = ArmModel(self._models, spec, choice.replace(spec=spec, shadowed=False), None, user_id=choice.asker.user_id)
         if self.is_async:
             return _text_of(model.generate(**ask))
         return self._models.sync.stand_in(model, **ask).text
 
-    def _heard(self, choice: Choice, function: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        """Call a function of the caller's own, and let a ramp hear how it answered; not where it gives a generator."""
+    def _heard(self, choice: Choice, function: partial[Any], ask: Mapping[str, Any]) -> Any:
+        """Call a function of the caller's own, and let ramp and shadow hear how it answered; not where it gives a generator."""
         timing = self._models.rollouts.ramps.hearing.timing(choice)
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            return function(*given, **named)
+        if inspect.isgeneratorfunction(function.func) or inspect.isasyncgenfunction(function.func):
+            return function()
+        began = time.perf_counter()
         if not self.is_async:
             with timing:
-                return function(*given, **named)
+                answer = function()
+            self._shadow(choice, ask, answer, began)
+            return answer
 
         async def heard() -> Any:
             with timing:
-                return await awaited(function(*given, **named))
+                answer = await awaited(function())
+            self._shadow(choice, ask, answer, began)
+            return answer
 
         return heard()
+
+    def _shadow(self, choice: Choice, ask: Mapping[str, Any], answer: Any, began: float) -> None:
+        """Let the candidate be asked too, where it is a spec."""
+        shadows = self._models._shadows_of(self._rollout)
+        if shadows is not None and choice.arm == "legacy" and not callable(self._candidate):
+            choice = choice.replace(other=self._candidate or choice.other)
+            shadows.after_function(choice, fresh_id(), None, ask, answer, time.perf_counter() - began)
 
     def _user_id(self, arguments: Mapping[str, Any]) -> str | None:
         """Who asks. What is no id would be drawn for anew in each process, so it draws nothing, and that is logged."""

@@ -243,6 +243,7 @@ class Models:
         request = load_request(spec or "", ask, stream=stream)
         plan, choice = self._plan(state, spec, user_id, experiment, pin, request.metadata, choice)
         request_id = request_id or fresh_id()
+        shadows = None if choice is None else self._shadows_of(choice.rollout)
         run = Run(
             Around(self._shared, state, plan),
             plan,
@@ -261,7 +262,7 @@ class Models:
                 self._holds(choice),
                 self.rollouts.ramps.hearing.hears(choice),
             ),
-            afterwards=self._shadow(choice, request_id, spec, user_id, experiment, timeout, request),
+            afterwards=shadows.after(choice, request_id, spec, user_id, experiment, timeout, request) if shadows else None,
         )
         return run, plan
 
@@ -271,10 +272,9 @@ class Models:
 
         return Shadows(self)
 
-    def _shadow(self, choice: Choice | None, request_id: str, *call: Any) -> Callable[[Run], object] | None:
-        """What is to follow the answer of a call; None: nothing."""
-        shadowed = choice is not None and choice.rollout in self.snapshot.shadows
-        return self._shadows.after(choice, request_id, *call) if shadowed else None
+    def _shadows_of(self, rollout: str) -> Shadows | None:
+        """What shadows the calls of a rollout; None: its config says nothing of that."""
+        return self._shadows if rollout in self.snapshot.shadows else None
 
     def _holds(self, choice: Choice | None) -> Callable[[], bool] | None:
         """What says before a retry whether a call that took the candidate would still take it."""

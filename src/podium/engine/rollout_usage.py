@@ -38,13 +38,15 @@ class ShadowUsage(Value, frozen=True, kw_only=True):
     name: str
     window_s: float
     sent: int = 0
-    """Asked of the other arm: `same`, `different`, `not_compared` and `failed` together."""
+    """Asked of the other arm: `same`, `different`, `not_compared`, `failed` and `cut_off` together."""
     same: int = 0
     """Answered as the caller's answer, by the judges that consensus has."""
     different: int = 0
     not_compared: int = 0
     """Answered, but an answer could not be read."""
     failed: int = 0
+    cut_off: int = 0
+    """Cancelled while they ran: by the end of their `Models`, or for a caller who needed their slot."""
     skipped: dict[str, int] = {}
     """Not sent, by reason; the most frequent first."""
     spent_usd: Decimal = Decimal(0)
@@ -82,7 +84,7 @@ def shadow_usage(name: str, window_s: float, counts: Mapping[str, int]) -> Shado
     return ShadowUsage(
         name=name,
         window_s=window_s,
-        **{what: ours.get(what, 0) for what in ("sent", "same", "different", "not_compared", "failed", "unpriced")},
+        **{what: ours.get(what, 0) for what in ("sent", "same", "different", "not_compared", "failed", "cut_off", "unpriced")},
         skipped=dict(sorted(skipped.items(), key=lambda each: (-each[1], each[0]))),
         spent_usd=usd(ours.get("spent_pico", 0)),
         answer_mean_s=ours.get("answer_us", 0) / timed / 1e6 if timed else None,

@@ -69,6 +69,7 @@ class Rollouts:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.seeds = snapshot.rollouts
+        self.shadows = snapshot.shadows
         self._max_stale_s = snapshot.max_stale_s
         self.poll_s = poll_s
         self.check = check or (lambda spec: None)

@@ -23,7 +23,7 @@ from podium.engine.account import Account
 from podium.engine.attempt import Call, Patience
 from podium.engine.endpoint import Endpoint
 from podium.engine.outcome import all_failed, code_of, total_cost, waited_too_long
-from podium.engine.slots import Slots
+from podium.engine.slots import Slots, Spare
 from podium.engine.transport import Transport
 from podium.errors import LimitError, ModelsClosed, PodiumError, StoreError, StreamLeft
 from podium.routing.snapshot import Plan
@@ -64,7 +64,7 @@ class Surroundings(Protocol):
         """Where a target is reached."""
         ...
 
-    def provider_slots(self, provider: str) -> Slots | None:
+    def provider_slots(self, provider: str) -> Slots | Spare | None:
         """The provider's slots, if it has a limit."""
         ...
 

@@ -5,8 +5,9 @@ background work (`Aside`): with its own id, its own entry and its own money, and
 
 Rules.
 - Only answered calls are shadowed, with the request as it was written: not streamed, no automatic tier, no rollout again.
-- Each that was drawn is either skipped, for one reason, or sent; each that was sent has failed, or was compared: the same,
-  different, or not comparable. These add up over processes, through the store of rollouts.
+- Each that was drawn is either skipped, for one reason, or sent; each that was sent has failed, was cut off, or was compared:
+  the same, different, or not comparable. These add up over processes, through the store of rollouts.
+- It takes a provider's slot only while nobody else needs it, and is cut off when somebody does.
 - What it can cost at most is reserved before it is sent, out of the rollout's own budget; what does not fit is skipped. It
   takes nothing from the limits and slots of the user, whose own keys never pay for it.
 - A rollout at 0 % is shadowed; one that is disabled, or whose state cannot be known, is not.
@@ -17,18 +18,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from podium.engine.account import Account
 from podium.engine.around import Around
+from podium.engine.functions import answer_of
 from podium.engine.rollout_choice import Choice
 from podium.engine.runner import Run
 from podium.engine.sides import Outcome, log, of_answer, of_failure, of_result
 from podium.engine.text import load_request
-from podium.errors import LimitError, PodiumError, RequestError, StoreError
+from podium.errors import (
+    AllTargetsFailed,
+    BudgetExceeded,
+    CostTooHigh,
+    LimitError,
+    PodiumError,
+    RequestError,
+    StoreError,
+)
 from podium.ledger import pico_usd
 from podium.routing.compare import SideName
 from podium.routing.compare import compare as compare_answers
@@ -46,6 +57,8 @@ Skipped = (
 )
 """Why a shadow was not sent."""
 _SIDES: dict[Arm, SideName] = {"candidate": "new", "legacy": "old"}
+_SHORT_S = 1.0
+"""How long nobody asks again for money that was not there: each time asks the other processes too."""
 _US = 1_000_000
 _log = logging.getLogger("podium.rollouts")
 
@@ -72,6 +85,7 @@ class Shadows:
     def __init__(self, models: Models) -> None:
         self._models = models
         self._shadows = models.snapshot.shadows
+        self._short_until: dict[str, float] = {}
         self._running: tuple[asyncio.AbstractEventLoop | None, Counter[str]] = (None, Counter())
 
     # --- in the caller's loop or thread ---------------------------------------------------------------------------------
@@ -100,30 +114,49 @@ class Shadows:
         self, choice: Choice, request_id: str, spec: str | None, ask: Mapping[str, Any], answer: Any, duration_s: float
     ) -> None:
         """Shadow a call that a function of the legacy system has answered; `ask` is what it was asked with."""
+        call = self._load(choice, request_id, spec, ask)
+        if call is not None:
+            self._begin(call, partial(of_answer, "old", "legacy", answer, duration_s, request_id=request_id))
+
+    def after_candidate(
+        self, choice: Choice, spec: str, ask: Mapping[str, Any], result: Result, legacy: Callable[[], Coroutine[Any, Any, Any]]
+    ) -> None:
+        """Shadow a call that the candidate has answered with a function of the legacy system, `legacy`."""
+        call = self._load(choice, result.request_id, spec, ask)
+        if call is not None:
+            self._begin(call, partial(call.answered_by, result), legacy)
+
+    def _load(self, choice: Choice, request_id: str, spec: str | None, ask: Mapping[str, Any]) -> Asked | None:
+        """Read what a function was asked with, where it is to be shadowed and can be."""
         if not self._draws(choice, request_id):
-            return
+            return None
         try:
-            request = load_request(spec or "", ask, stream=False)
+            request = load_request(spec or "", {name: value for name, value in ask.items() if name != "metadata"}, stream=False)
         except RequestError as error:
             _log.info("Rollout %s: a call of its legacy function cannot be shadowed: %s", choice.rollout, error.message)
             self._skip(choice.rollout, "no_target")
-            return
-        call = Asked(choice, spec, choice.asker.user_id, None, request_id, None, request)
-        self._begin(call, partial(of_answer, "old", "legacy", answer, duration_s, request_id=request_id))
+            return None
+        return Asked(choice, spec, choice.asker.user_id, None, request_id, None, request)
 
-    def _begin(self, asked: Asked, answered: Callable[[], Outcome]) -> None:
+    def _begin(
+        self, asked: Asked, answered: Callable[[], Outcome], legacy: Callable[[], Coroutine[Any, Any, Any]] | None = None
+    ) -> None:
+        """Begin a shadow in the background; `legacy`: ask that function rather than a spec."""
         name = asked.choice.rollout
         reason = unfit(asked.request)
         if reason is not None:
             self._skip(name, reason)
             return
         skip = partial(self._skip, name, "closed")
-        if not self._models._aside.begin(self._perform, asked, answered, name=f"shadow of {asked.request_id}", dropped=skip):
+        work = (self._perform, asked, answered, legacy)
+        if not self._models._aside.begin(*work, name=f"shadow of {asked.request_id}", dropped=skip):
             self._skip(name, "busy")
 
     # --- in the background loop -----------------------------------------------------------------------------------------
 
-    async def _perform(self, asked: Asked, answered: Callable[[], Outcome]) -> None:
+    async def _perform(
+        self, asked: Asked, answered: Callable[[], Outcome], legacy: Callable[[], Coroutine[Any, Any, Any]] | None
+    ) -> None:
         name = asked.choice.rollout
         running = self._here()
         if running[name] >= self._shadows[name].max_concurrent:
@@ -131,11 +164,13 @@ class Shadows:
             return
         running[name] += 1
         try:
-            made = self._make(asked)
-            if isinstance(made, Run):
+            made = self._hindrance(asked) or legacy or self._make(asked)
+            if isinstance(made, str):
+                self._skip(name, made)
+            elif isinstance(made, Run):
                 await self._ask(asked, made, answered)
             else:
-                self._skip(name, made)
+                await self._ask_legacy(asked, made, answered)
         finally:
             running[name] -= 1
 
@@ -152,11 +187,20 @@ class Shadows:
         rollout = rollouts.last_known().get(name)
         return rollout is not None and rollout.enabled and not rollouts.is_stale
 
+    def _hindrance(self, asked: Asked) -> Skipped | None:
+        if not self._stands(asked.choice.rollout):
+            return "disabled"
+        if time.monotonic() < self._short_until.get(asked.choice.rollout, 0.0):
+            return "budget"
+        return "untracked" if self._is_untracked(asked.user_id) else None
+
+    def _is_untracked(self, user_id: str | None) -> bool:
+        user = self._models.snapshot.users.get(user_id or "")
+        return user is not None and user.performance_tracking is False
+
     def _make(self, asked: Asked) -> Run | Skipped:
         """Make the request to the other arm, or say why not."""
         choice, models = asked.choice, self._models
-        if not self._stands(choice.rollout):
-            return "disabled"
         state, arm = models._state, other(choice.arm)
         why = f"Rollout {quote(choice.rollout)} asks its {arm} arm too: a shadow of request {asked.request_id}."
         mine = choice.replace(arm=arm, spec=choice.other, why=why)
@@ -168,7 +212,7 @@ class Shadows:
         user = state.snapshot.users.get(plan.user_id or "")
         if brings_a_key(user, [target.provider for target in plan.targets]):
             return "own_key"
-        if user is not None and user.performance_tracking is False:
+        if self._is_untracked(plan.user_id):
             return "untracked"
         return self._run(asked, plan, arm)
 
@@ -180,8 +224,9 @@ class Shadows:
         limit = budget(name, self._shadows[name])
         nobodys = request.replace(metadata={})
         holds = partial(self._stands, name)
-        return Run(
-            Around(models._shared, state, plan),
+        around = Around(models._shared, state, plan)
+        run = Run(
+            around,
             plan,
             request,
             request_id=request_id,
@@ -191,6 +236,8 @@ class Shadows:
             slots=None,
             account=Account(models._books, state.snapshot, entered, nobodys, request_id, holds, budget=limit),
         )
+        around.give_way = run.abandon
+        return run
 
     async def _ask(self, asked: Asked, run: Run, answered: Callable[[], Outcome]) -> None:
         """Ask the other arm, and count what came of it."""
@@ -199,17 +246,35 @@ class Shadows:
         try:
             theirs = of_result(side, spec, await run.wait())
         except asyncio.CancelledError:
-            self._sent(name, run, failed=1)
-            raise
+            self._sent(name, run, cut_off=1)
+            if _is_cancelled():
+                raise
+            return  # it gave way
         except PodiumError as error:
             sent = any(attempt.outcome != "rejected" for attempt in run.attempts())
-            if not sent and isinstance(error, LimitError | StoreError):
-                self._skip(name, _why(error))
+            if not sent and isinstance(error, LimitError | StoreError | AllTargetsFailed):
+                self._skip(name, why := _why(error))
+                if why == "budget":
+                    self._short_until[name] = time.monotonic() + _SHORT_S
                 return
             theirs = of_failure(side, spec, error.code, str(error), 0.0, attempts=run.attempts(), request_id=run.request_id)
         await self._compare(asked, run, theirs, answered())
 
-    async def _compare(self, asked: Asked, run: Run, theirs: Outcome, ours: Outcome) -> None:
+    async def _ask_legacy(
+        self, asked: Asked, legacy: Callable[[], Coroutine[Any, Any, Any]], answered: Callable[[], Outcome]
+    ) -> None:
+        """Ask a function of the legacy system, and count what came of it; what it costs is not Podium's to know."""
+        began = time.perf_counter()
+        try:
+            theirs = of_answer("old", "legacy", await answer_of(legacy()), time.perf_counter() - began)
+        except asyncio.CancelledError:
+            self._sent(asked.choice.rollout, None, cut_off=1)
+            raise
+        except PodiumError as error:
+            theirs = of_failure("old", "legacy", error.code, str(error), time.perf_counter() - began)
+        await self._compare(asked, None, theirs, answered())
+
+    async def _compare(self, asked: Asked, run: Run | None, theirs: Outcome, ours: Outcome) -> None:
         name = asked.choice.rollout
         new, old = (theirs, ours) if theirs[0].side == "new" else (ours, theirs)
         comparison = await asyncio.to_thread(compare_answers, new, old, output=asked.request.output, detailed=False)
@@ -223,9 +288,10 @@ class Shadows:
 
     # --- counting -------------------------------------------------------------------------------------------------------
 
-    def _sent(self, name: str, run: Run, **counts: int) -> None:
-        """Count a shadow that was sent, with what it cost."""
-        costs = [attempt.cost_usd for attempt in run.attempts() if attempt.outcome != "rejected"]
+    def _sent(self, name: str, run: Run | None, **counts: int) -> None:
+        """Count a shadow that was sent, with what it cost; no run: a function was asked."""
+        attempts = () if run is None else run.attempts()
+        costs = [attempt.cost_usd for attempt in attempts if attempt.outcome != "rejected"]
         spent = sum(pico_usd(cost) or 0 for cost in costs)
         unpriced = sum(cost is None for cost in costs)
         self._count(name, {"sent": 1, "spent_pico": spent, "unpriced": unpriced, **counts})
@@ -239,8 +305,16 @@ class Shadows:
                 self._models.rollouts.counts.add(name, f"shadow:{what}", amount)
 
 
-def _why(error: LimitError | StoreError) -> Skipped:
+def _is_cancelled() -> bool:
+    """Whether this task was cancelled, and not only what it waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _why(error: PodiumError) -> Skipped:
     """Why a shadow was not let through."""
     if isinstance(error, StoreError):
         return "store_lost"
-    return "cost_unknown" if error.code == "cost_unknown" else "budget"
+    if isinstance(error, BudgetExceeded | CostTooHigh):
+        return "cost_unknown" if error.code == "cost_unknown" else "budget"
+    return "busy"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import OrderedDict, deque
+from collections.abc import Callable
 
 from podium.errors import RateLimited
 
@@ -30,6 +31,8 @@ class Slots:
         self._wait_s = wait_s
         self._lock = threading.Lock()
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        self._spare: dict[Spare, Callable[[], object]] = {}
+        """Who has a slot and gives way, with what makes them."""
 
     @property
     def waiting(self) -> int:
@@ -59,6 +62,9 @@ class Slots:
                 )
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.setdefault(group, deque()).append(turn)
+            give_way = self._spare.popitem()[1] if self._spare else None
+        if give_way is not None:
+            give_way()
         try:
             async with asyncio.timeout(self._wait_s):
                 await turn
@@ -94,6 +100,21 @@ class Slots:
             if self._waiting:
                 self._let_in()
 
+    def take_spare(self, whose: Spare, give_way: Callable[[], object]) -> bool:
+        """Take a slot for something that nobody waits for, where one is free; `give_way` is called once somebody needs it."""
+        with self._lock:
+            if self.limit is not None and (self.running >= self.limit or self._waiting):
+                return False
+            self.running += 1
+            self._spare[whose] = give_way
+            return True
+
+    def release_spare(self, whose: Spare) -> None:
+        """Give back what `take_spare` took."""
+        with self._lock:
+            self._spare.pop(whose, None)
+        self.release()
+
     def _let_in(self) -> None:
         while self._waiting and (self.limit is None or self.running < self.limit):
             group, waiters = self._waiting.popitem(last=False)
@@ -105,6 +126,29 @@ class Slots:
             except RuntimeError:  # its loop is closed: whoever waited there is gone
                 continue
             self.running += 1
+
+
+class Spare:
+    """Slots as something uses them that nobody waits for: it never queues, and makes room for whoever would have to."""
+
+    __slots__ = ("_give_way", "_slots")
+
+    def __init__(self, slots: Slots, give_way: Callable[[], object]) -> None:
+        self._slots = slots
+        self._give_way = give_way
+
+    async def acquire(self, group: str = "") -> None:
+        """Take a slot that is free. Raises `RateLimited` where none is."""
+        if not self._slots.take_spare(self, self._give_way):
+            raise RateLimited(
+                f"{self._slots.name} has no slot to spare (max_concurrent {self._slots.limit}).",
+                code="no_spare_slot",
+                hint="Nobody waits for this; raise max_concurrent to have more of it.",
+            )
+
+    def release(self) -> None:
+        """Give the slot back."""
+        self._slots.release_spare(self)
 
 
 def _wake(turn: asyncio.Future[None]) -> None:
