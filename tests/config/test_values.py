@@ -114,8 +114,9 @@ def test_a_schema_is_kept_as_it_is_written() -> None:
 
 
 def test_public_model_names_map_to_upstream_names_and_prices() -> None:
-    written = {"a": "b", "c": {"upstream": "d", "pricedAs": "openai/gpt-4o"}, "e/f": "g"}
+    written = {"a": "b", "c": {"upstream": "d", "pricedAs": "openai/gpt-4o"}, "e/f": "g", "h": {"pricedAs": "openai/gpt-4o"}}
     assert provider({"models": written}).models == {
+        "h": ModelEntry(upstream="h", priced_as="openai/gpt-4o"),
         "a": ModelEntry(upstream="b"),
         "c": ModelEntry(upstream="d", priced_as="openai/gpt-4o"),
         "e/f": ModelEntry(upstream="g"),

@@ -94,6 +94,18 @@ async def test_the_time_of_a_request_is_its_whole_time_also_where_it_waits_for_i
         assert (await models.generate_text(spec, prompt=STORY, metadata=metadata)).text, "its place was given back"
 
 
+async def test_an_attempt_that_the_requests_time_ended_says_so_and_is_charged(make: Make, sim: Sim) -> None:
+    sim.set("gpt-4o", latency_s=5)
+    models = make()
+    with pytest.raises(TimedOut) as caught:
+        await models.generate_text("openai/gpt-4o", prompt=STORY, timeout="100ms")
+    (attempt,) = caught.value.attempts
+    assert (attempt.outcome, attempt.error_code, attempt.estimated) == ("failed", "timed_out", True)
+    assert attempt.error is not None
+    assert "openai/gpt-4o did not give its whole answer within 0." in attempt.error
+    assert models.get_metrics().overall.total.attempt_errors == {"timed_out": 1}
+
+
 def answered(dialect: str, body: dict[str, Any]) -> Response:
     return fold(codec(dialect).load_response(json.dumps(body).encode()))
 

@@ -483,6 +483,15 @@ def test_a_provider_may_give_its_models_other_names() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["google", "x-ai", "house"])
+def test_a_provider_may_have_a_name_that_price_data_gives_to_another(name: str) -> None:
+    provider = Provider(name=name, kind="custom", dialect="openai_chat", base_url="http://127.0.0.1/v1")
+    book = load_prices(None, {f"{name}/large": {"input": 1, "output": 2}}, bundled=False)
+    found = find_target(book, provider, "large")
+    assert found is not None
+    assert found.price.cost(MILLION) == 3
+
+
 def test_many_threads_get_the_same_rows_of_the_bundled_data() -> None:
     layer = BundledLayer()
     got: list[Any] = []

@@ -151,7 +151,8 @@ class PriceBook:
         if key not in self._found:
             if len(self._found) >= _MOST_FOUND:
                 self._found.clear()
-            self._found[key] = self._find(kind_of(kind), model, priced_as, names)
+            known = tuple("/".join(split(name)) for name in names)  # as the config's names were kept
+            self._found[key] = self._find(kind_of(kind), model, priced_as, known)
         return self._found[key]
 
     def names(self) -> list[str]:

@@ -87,7 +87,10 @@ def compile_provider(
 
 
 def _models(section: ProviderSection) -> dict[str, ModelEntry]:
-    return {public: ModelEntry(upstream=model.upstream, priced_as=model.priced_as) for public, model in section.models.items()}
+    return {
+        public: ModelEntry(upstream=model.upstream or public, priced_as=model.priced_as)
+        for public, model in section.models.items()
+    }
 
 
 def _headers(section: ProviderSection) -> dict[str, Secret]:

@@ -72,8 +72,8 @@ class Section(BaseModel):
 class ModelSection(Section):
     """A public model name of a provider: what is sent instead, and whose price holds."""
 
-    upstream: Name
-    """The name that is sent to the provider."""
+    upstream: Name | None = None
+    """The name that is sent to the provider; the public name itself by default."""
     priced_as: Name | None = None
     """The name whose price holds, as `openai/gpt-4o`."""
 
@@ -117,7 +117,8 @@ class ProviderSection(Section):
     headers: Headers = {}
     """Sent with every request; their values count as secrets."""
     models: Annotated[dict[str, ModelSection], BeforeValidator(model_map)] = {}
-    """Public names: `{public: upstream}`, `{public: {upstream, priced_as}}`, or a list of names."""
+    """Public names: `{public: upstream}`, `{public: {upstream, priced_as}}` (without `upstream`: the same name), or a list
+    of names."""
 
 
 class RouteSection(Section):

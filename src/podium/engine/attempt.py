@@ -319,8 +319,10 @@ class Call:
         self._end("rejected")
 
     def cancel(self, outcome: Outcome) -> None:
-        """Stop, upstream too. Nothing more is said of this call."""
+        """Stop, upstream too; `failed`: the request's time is over. Nothing more is said of this call."""
         if self.outcome is None:
+            if outcome == "failed":
+                self.error = _timed_out(self.target, "whole answer", self._loop.time() - self._launched_at, "timed_out")
             self._end(outcome)
         if self.task is not None:
             self.task.cancel()

@@ -68,7 +68,9 @@ def check_prices(snapshot: Snapshot, book: PriceBook, now: float, longest_s: flo
     for target in targets_of(snapshot):
         provider = snapshot.providers.get(target.provider)
         if provider is not None:
-            findings += _judge(str(target), find_target(book, provider, target.model), now, longest_s)
+            entry = provider.models.get(target.model)
+            found = find_target(book, provider, target.model)
+            findings += _judge(str(target), found, None if entry is None else entry.priced_as, now, longest_s)
     # Rows are read as they are looked up, and what cannot be read of them is known only now.
     findings += [
         Finding(name="prices", fault="unreadable", message=problem, hint="Run `podium prices fetch`.")
@@ -77,14 +79,9 @@ def check_prices(snapshot: Snapshot, book: PriceBook, now: float, longest_s: flo
     return findings
 
 
-def _judge(name: str, found: Found | None, now: float, longest_s: float) -> Iterator[Finding]:
+def _judge(name: str, found: Found | None, priced_as: str | None, now: float, longest_s: float) -> Iterator[Finding]:
     if found is None:
-        yield Finding(
-            name=name,
-            fault="missing",
-            message="it has no price: what it costs is unknown.",
-            hint="Fetch prices (`podium prices fetch`), or say one, or `priced_as`, in the config.",
-        )
+        yield _missing(name, priced_as)
         return
     if found.via in ("local", "config"):
         return
@@ -118,6 +115,14 @@ def _judge(name: str, found: Found | None, now: float, longest_s: float) -> Iter
             message=f"its price is from {found.source}, which is as old as that package.",
             hint="Run `podium prices fetch`.",
         )
+
+
+def _missing(name: str, priced_as: str | None) -> Finding:
+    message, hint = "it has no price", "Fetch prices (`podium prices fetch`), or say one, or `priced_as`, in the config."
+    if priced_as is not None:
+        message = f"it is priced as {priced_as}, of which no price is known"
+        hint = "Name a model of the price data (`podium prices show` finds it), or say its price under `prices`."
+    return Finding(name=name, fault="missing", message=f"{message}: what it costs is unknown.", hint=hint)
 
 
 def seconds_of(instant: str) -> float:
