@@ -89,3 +89,204 @@ async def test_a_candidate_equal_to_legacy_climbs_to_the_top_less_the_holdout(ma
     percents = [change.after.percent for change in reversed(models.rollouts.history("chat")) if change.action == "ramp"]
     assert percents == [10, 50, 90]
     assert traffic.failed == {"legacy": 0, "candidate": 0}
+
+
+async def test_a_candidate_slower_than_legacys_p95_is_rolled_back_for_its_latency(make: Make, sim: Sim, folder: Path) -> None:
+    sim.set("claude-sonnet-4-5", latency_s=0.25)
+    guard = {"latency": {"margin": "10%"}}
+    models = make(**config(folder, ramp={**FAST, "samples": 40}, guard=guard))
+    state = await asyncio.to_thread(models.rollouts.ramps.start, "chat")
+    assert (state.climb.status, state.rollout.percent) == ("measuring", 0)
+    state = await Traffic(models).until(lambda state: state.climb.status == "rolled_back")
+    assert state.climb.baseline.latency_s is not None
+    assert 0 < state.climb.baseline.latency_s < 0.25
+    assert "latency" in state.climb.reason
+
+
+async def test_a_percentage_that_is_set_by_hand_ends_the_climb_and_disabling_pauses_it(make: Make, folder: Path) -> None:
+    models = make(**config(folder, ramp={**FAST, "dwell": "1h", "longest": "2h"}))
+    ramps = models.rollouts.ramps
+    await asyncio.to_thread(ramps.start, "chat")
+    await asyncio.to_thread(models.rollouts.disable, "chat")
+    traffic = Traffic(models)
+    state = await traffic.until(lambda state: state.climb.status == "paused")
+    assert "Enable it, then resume" in state.climb.reason
+    with pytest.raises(PodiumError, match="is disabled"):
+        await asyncio.to_thread(ramps.resume, "chat")
+    await asyncio.to_thread(models.rollouts.enable, "chat")
+    state = await asyncio.to_thread(ramps.resume, "chat")
+    assert state.climb.status == "climbing"
+    await asyncio.to_thread(lambda: models.rollouts.set("chat", percent=30))
+    state = await traffic.until(lambda state: state.climb.status == "stopped")
+    assert state.rollout.percent == 30
+    assert "changed by hand, to 30 %" in state.climb.reason
+
+
+async def test_a_climb_goes_on_where_a_process_that_ended_left_it(make: Make, sim: Sim, folder: Path) -> None:
+    ramp = {**FAST, "steps": [50, 100], "dwell": "1h", "longest": "2h"}
+    guarded = config(folder, ramp=ramp, guard={"error_rate": {"margin": "0.5%"}})
+    first = make(**guarded)
+    await asyncio.to_thread(first.rollouts.ramps.start, "chat")
+    before = Traffic(first)
+    await before.until(lambda state: state.drawn is not None and state.drawn.candidate >= 20)
+    await first.close()
+    sim.set("claude-sonnet-4-5", failure_rate=0.12)
+    second = make(**guarded)
+    state = await Traffic(second, "later").until(lambda state: state.climb.status == "rolled_back")
+    assert state.climb.number == 1
+    assert state.drawn is not None
+    assert state.drawn.candidate > 20
+
+
+# --- what is heard ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def climbing(make: Make, folder: Path) -> Models:
+    """A rollout that climbs at 50 % and files nothing, so that what was heard can be looked at."""
+    rules = [{"user": "ruled", "arm": "candidate"}]
+    models = make(**config(folder, ramp={**FAST, "steps": [50, 100]}, test_users=["tester"], rules=rules))
+    await asyncio.to_thread(models.rollouts.ramps.start, "chat")
+    models.rollouts.ramps.beat_s = 3600.0
+    return models
+
+
+def arms(models: Models) -> dict[str, str]:
+    """A user of each arm, by chance."""
+    found: dict[str, str] = {}
+    for number in range(50):
+        choice = models.rollouts.choose_in("chat", models._asker(models._state, f"u-{number}", {}), count=False)
+        found.setdefault(choice.arm, f"u-{number}")
+    return found
+
+
+def heard(models: Models) -> list[tuple[str, bool | None, bool]]:
+    """Arm, whether it failed, and whether it has a latency."""
+    return [(news.arm, news.failed, news.latency_s is not None) for news in models.rollouts.ramps.hearing.news]
+
+
+async def test_answers_of_both_arms_are_heard_and_test_users_rules_and_strangers_are_not(climbing: Models) -> None:
+    users = arms(climbing)
+    for user in (users["legacy"], users["candidate"], "tester", "ruled", None):
+        await climbing.generate_text("chat", user_id=user, prompt="Hello")
+    await climbing.generate_text("tier:new", user_id=users["candidate"], prompt="Hello")
+    assert heard(climbing) == [("legacy", False, True), ("candidate", False, True)]
+
+
+async def test_what_a_caller_gets_an_error_for_has_failed_and_has_no_latency(climbing: Models, sim: Sim) -> None:
+    sim.set("claude-sonnet-4-5", status=400)
+    with pytest.raises(PodiumError):
+        await climbing.generate_text("chat", user_id=arms(climbing)["candidate"], prompt="Hello")
+    assert heard(climbing) == [("candidate", True, False)]
+
+
+async def test_a_candidate_that_cannot_even_be_asked_has_failed(climbing: Models) -> None:
+    climbing.update_provider("anthropic", enabled=False)
+    with pytest.raises(PodiumError):
+        await climbing.generate_text("chat", user_id=arms(climbing)["candidate"], prompt="Hello")
+    assert heard(climbing) == [("candidate", True, False)]
+
+
+async def test_a_caller_who_leaves_is_no_news(climbing: Models, sim: Sim) -> None:
+    sim.set("claude-sonnet-4-5", latency_s=30)
+    call = asyncio.create_task(climbing.generate_text("chat", user_id=arms(climbing)["candidate"], prompt="Hello"))
+    await asyncio.sleep(0.2)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert heard(climbing) == []
+
+
+async def test_the_latency_of_a_stream_is_that_of_its_first_content(climbing: Models, sim: Sim) -> None:
+    sim.set("claude-sonnet-4-5", tokens_per_s=40, length=40)
+    stream = climbing.stream_text("chat", user_id=arms(climbing)["candidate"], prompt="Tell me a story")
+    result = await stream.result()
+    (news,) = climbing.rollouts.ramps.hearing.news
+    assert news.latency_s is not None
+    assert news.latency_s < result.duration_s / 2
+
+
+async def test_functions_of_the_legacy_system_are_heard_with_what_they_raise(climbing: Models) -> None:
+    users = arms(climbing)
+
+    class Old:
+        def generate(self, prompt: str) -> str:
+            if prompt == "bad":
+                raise ValueError("of old")
+            return "of old"
+
+    gradual = climbing.gradual("chat", legacy=lambda name: Old())
+    assert await gradual.generate_text("openai/gpt-4o", user_id=users["legacy"], prompt="Hello") == "of old"
+    with pytest.raises(ValueError, match="of old"):
+        await gradual.generate_text("openai/gpt-4o", user_id=users["legacy"], prompt="bad")
+
+    @climbing.migrate("chat", candidate=lambda prompt, user_id: "new")
+    def answer(prompt: str, user_id: str) -> str:
+        return "old"
+
+    assert answer("Hello", users["candidate"]) == "new"
+
+    @climbing.migrate("chat")
+    async def answer_later(prompt: str, user_id: str) -> str:
+        await asyncio.sleep(0.01)
+        return "old"
+
+    assert await answer_later("Hello", users["legacy"]) == "old"
+    assert await answer_later("Hello", users["candidate"])
+    assert heard(climbing) == [
+        ("legacy", False, True),
+        ("legacy", True, False),
+        ("candidate", False, True),
+        ("legacy", False, True),
+        ("candidate", False, True),
+    ]
+
+
+# --- outages ----------------------------------------------------------------------------------------------------------
+
+
+async def fail(models: Models, times: int, prefix: str) -> None:
+    asked = Traffic(models, prefix)
+    while asked.failed["candidate"] < times:
+        await asked.ask()
+
+
+async def test_a_candidate_that_is_down_gets_no_more_calls_and_legacy_answers_with_the_reason(
+    climbing: Models, sim: Sim
+) -> None:
+    sim.set("claude-sonnet-4-5", status=503)
+    user = arms(climbing)["candidate"]
+    await fail(climbing, 5, "five")
+    result = await climbing.generate_text("chat", user_id=user, prompt="Hello")
+    assert result.target.provider == "openai"
+    assert "chose the legacy arm: the candidate is down, and is tried again in" in result.reasons.steps[0]
+    assert climbing.statistics()["rollouts"]["ramps"]["breakers"] == {"chat": "open"}
+    assert heard(climbing)[-1] == ("candidate", None, False)
+
+
+async def test_where_legacy_fails_as_well_the_candidate_keeps_its_share(climbing: Models, sim: Sim) -> None:
+    sim.set("claude-sonnet-4-5", status=503)
+    sim.set("gpt-4o", status=503)
+    traffic = Traffic(climbing)
+    for _ in range(30):
+        await traffic.ask()
+    assert "candidate" in climbing.explain("chat", user_id=arms(climbing)["candidate"]).steps[0]
+    assert traffic.failed == traffic.asked
+
+
+async def test_a_rollout_at_a_hundred_percent_is_never_sent_to_legacy(make: Make, sim: Sim, folder: Path) -> None:
+    sim.set("claude-sonnet-4-5", status=503)
+    models = make(**config(folder, percent=100, guard={}))
+    await fail(models, 8, "all")
+    assert "candidate" in models.explain("chat", user_id="any").steps[0]
+
+
+async def test_a_probe_brings_the_candidate_back(climbing: Models, sim: Sim, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("podium.routing.health.FIRST_WAIT_S", 0.2)
+    sim.set("claude-sonnet-4-5", status=503)
+    await fail(climbing, 5, "five")
+    sim.unset("claude-sonnet-4-5")
+    await asyncio.sleep(0.3)
+    result = await climbing.generate_text("chat", user_id=arms(climbing)["candidate"], prompt="Hello")
+    assert result.target.provider == "anthropic"
+    assert climbing.statistics()["rollouts"]["ramps"]["breakers"] == {"chat": "closed"}
