@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from podium.cli.compared import Compared
 from podium.cli.console import seconds
 from podium.cli.report.figures import usd
-from podium.cli.report.markup import Markup, tag
+from podium.cli.report.markup import Child, Markup, tag
 from podium.routing.compare import Side, changes
 
 MOST = 500
@@ -101,5 +101,11 @@ def _marked(side: Side, other: Side) -> Markup:
         return tag("span", side.text)
     old, new = (side.text, other.text) if side.side == "old" else (other.text, side.text)
     mark = "del" if side.side == "old" else "ins"
-    pieces = [change for change in changes(old, new) if change.kind in ("both", side.side)]
-    return tag("span", (tag(mark, piece.text) if piece.kind == side.side else piece.text for piece in pieces))
+    drawn: list[Child] = []
+    for piece in changes(old, new):
+        if piece.kind == side.side:
+            words = piece.text.rstrip()
+            drawn += (tag(mark, words) if words else None, piece.text[len(words) :])
+        elif piece.kind == "both":
+            drawn.append(piece.text)
+    return tag("span", drawn)
