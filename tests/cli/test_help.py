@@ -9,7 +9,10 @@ import podium as package
 from cli.conftest import Run
 from podium.cli.main import app
 
-COMMANDS = ("run", "compare", "explain", "check", "providers", "init", "sim", "demo", "metrics", "prices", "usage", "rollout")
+COMMANDS = (
+    "run", "compare", "replay", "explain", "check", "providers", "init",
+    "sim", "demo", "metrics", "prices", "usage", "rollout",
+)  # fmt: skip
 
 
 def group() -> Any:

@@ -164,10 +164,11 @@ class _Pairs:
 
     def highest(self, pair: Pair) -> Forecast:
         from podium.engine.forecast import Forecast, forecast
+        from podium.engine.text import load_request
 
+        request = load_request("", pair.ask, stream=False)
         old, new = (
-            forecast(self._models, spec, pair.ask, user_id=pair.user_id, pin=True)
-            for spec in (self._sides.old, self._sides.new)
+            forecast(self._models, spec, request, user_id=pair.user_id, pin=True) for spec in (self._sides.old, self._sides.new)
         )
         return Forecast(usd=old.usd + new.usd, unknown=(*old.unknown, *new.unknown))
 

@@ -21,7 +21,7 @@ _BAR = 24
 _STYLES = {"new": "bold blue", "old": "bold yellow", "trade": "bold", "equal": "bold", "none": "bold red"}
 
 
-def show(summary: Summary, old: str, new: str) -> None:
+def show(summary: Summary, old: str, new: str, note: str | None) -> None:
     """Show what it came to on stdout."""
     terminal = console.console("out")
     terminal.print(f"\n{summary.headline}", style=_STYLES[summary.verdict], soft_wrap=True)
@@ -30,6 +30,8 @@ def show(summary: Summary, old: str, new: str) -> None:
     terminal.print()
     for fact in summary.facts:
         terminal.print(fact, soft_wrap=True)
+    if note is not None:
+        terminal.print(note, style="dim", soft_wrap=True)
     named = [each for each in summary.categories if each.name]
     if named:
         _show_categories(terminal, named)

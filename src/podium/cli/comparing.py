@@ -42,6 +42,8 @@ class Settings(Value, frozen=True, kw_only=True):
     """Which command writes the file of results."""
     old: str
     new: str
+    note: str | None = None
+    """What a reader of the figures has to know."""
     out: str | None = None
     report: str | None = None
     fresh: bool = False
@@ -117,7 +119,7 @@ class Comparing(Generic[L]):
             if compared:
                 from podium.cli import compare_table
 
-                compare_table.show(summary, settings.old, settings.new)
+                compare_table.show(summary, settings.old, settings.new, settings.note)
             if stopped is not None:
                 console.show_error(stopped)
         return console.FAILED if stopped is not None or not (summary.new.answered and summary.old.answered) else 0
@@ -255,7 +257,8 @@ class Comparing(Generic[L]):
     def _write_report(self, path: str, compared: Sequence[Compared], summary: Summary) -> None:
         from podium.cli.report import make_page
 
-        page = make_page(compared, summary, old=self._settings.old, new=self._settings.new, made_at=time.time())
+        settings = self._settings
+        page = make_page(compared, summary, old=settings.old, new=settings.new, note=settings.note, made_at=time.time())
         with naming_file(path, "The report"):
             Path(path).write_text(page, "utf-8")
         if not self._settings.quiet:
@@ -264,6 +267,8 @@ class Comparing(Generic[L]):
     def _write_json(self, summary: Summary, stopped: PodiumError | None) -> None:
         settings = self._settings
         document: dict[str, Any] = {"old": settings.old, "new": settings.new, "summary": summary.to_dict()}
+        if settings.note is not None:
+            document["note"] = settings.note
         document |= {"prompts": self._results.total, "compared": self._done, "out": settings.out, "report": settings.report}
         if stopped is not None:
             document["error"] = console.error_document(stopped)

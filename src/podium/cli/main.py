@@ -18,7 +18,22 @@ import typer
 from typer.core import TyperGroup
 
 import podium
-from podium.cli import check, compare, console, demo, explain, init, metrics, prices, providers, rollout, run, sim, usage
+from podium.cli import (
+    check,
+    compare,
+    console,
+    demo,
+    explain,
+    init,
+    metrics,
+    prices,
+    providers,
+    replay,
+    rollout,
+    run,
+    sim,
+    usage,
+)
 from podium.cli.options import ConfigOption
 from podium.errors import PodiumError
 
@@ -76,6 +91,7 @@ def _before(
 
 app.command("run")(run.run)
 app.command("compare")(compare.compare)
+app.command("replay")(replay.replay)
 app.command("explain")(explain.explain)
 app.command("check")(check.check)
 app.command("providers")(providers.providers)

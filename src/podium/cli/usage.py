@@ -104,7 +104,7 @@ def usage(
     with console.errors_as_json(json):
         if measure not in ("cost", "requests", "tokens"):
             raise RequestError(f"--measure {measure} cannot be drawn.", hint="Draw cost, requests or tokens.")
-        arguments: dict[str, Any] = {"since": _instant(since), "until": _instant(until), "where": _where(where or []), "tz": tz}
+        arguments: dict[str, Any] = {"since": instant(since), "until": instant(until), "where": _where(where or []), "tz": tz}
         with _Asked(config_of(context, config), data) as asked:
             rows = asked.ledger.usage(by, **arguments)
             summed = asked.ledger.usage((), wait_s=0, **arguments)
@@ -156,7 +156,7 @@ def reprice(
     before = context.obj if isinstance(context.obj, tuple) else (None, None)
     with console.errors_as_json(json), _Asked(config or before[0], data or before[1]) as asked:
         price = _pricing(asked.models)
-        found = asked.ledger.reprice(price, since=_instant(since), until=_instant(until), tz=tz, apply=apply)
+        found = asked.ledger.reprice(price, since=instant(since), until=instant(until), tz=tz, apply=apply)
     if json:
         console.write_json({"applied": apply, "models": [each.to_dict() for each in found]})
         return
@@ -193,7 +193,8 @@ class _Asked:
         self.ledger.close()
 
 
-def _instant(text: str | None) -> str | float | None:
+def instant(text: str | None) -> str | float | None:
+    """Return a time as the ledger takes it: `7d` is so long ago."""
     if text is not None and (ago := _AGO.fullmatch(text)):
         return time.time() - int(ago[1]) * _AGO_S[ago[2]]
     return text

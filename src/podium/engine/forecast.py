@@ -8,16 +8,14 @@ attempts that failed and were charged all the same, and models of which nobody k
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from podium.engine.estimate import estimate
-from podium.engine.text import load_request
 from podium.errors import CostTooHigh
 from podium.routing.limits import usd
 from podium.routing.spending import decide, max_cost
-from podium.types import Value
+from podium.types import Request, Value
 
 if TYPE_CHECKING:
     from podium.engine.models import Models
@@ -32,12 +30,11 @@ class Forecast(Value, frozen=True, kw_only=True):
     """The targets whose cost has none, each with the reason."""
 
 
-def forecast(models: Models, spec: str | None, ask: Mapping[str, Any], *, user_id: str | None, pin: bool) -> Forecast:
-    """Return the most that a call can cost. Prices are loaded on the first call, which takes a moment.
+def forecast(models: Models, spec: str | None, request: Request, *, user_id: str | None, pin: bool) -> Forecast:
+    """Return the most that a request can cost. Prices are loaded on the first call, which takes a moment.
 
-    Raises `RequestError` and `SpecError` for a call that is wrong, `AllTargetsFailed` for one that nobody can be asked.
+    Raises `SpecError` for a spec that means nothing, `AllTargetsFailed` for one of which nobody can be asked.
     """
-    request = load_request(spec or "", ask, stream=False)
     plan, _ = models._plan(models._state, spec, user_id, None, pin)
     if not models.snapshot.track_cost:
         return Forecast(usd=Decimal(0), unknown=tuple(f"{target}: costs are not tracked" for target in plan.targets))

@@ -43,7 +43,7 @@ from podium.observe.observers import Observer
 from podium.observe.report import Report
 from podium.routing.snapshot import Plan, Snapshot, User
 from podium.routing.unknown import unknown_provider
-from podium.types import Reasons, Result
+from podium.types import Reasons, Request, Result
 
 if TYPE_CHECKING:
     from podium.engine.compare import Asked
@@ -238,9 +238,22 @@ class Models:
         stream: bool,
         choice: Choice | None = None,
     ) -> tuple[Run, Plan]:
-        state = self._state
         check_caller(user_id, experiment, request_id, pin)
         request = load_request(spec or "", ask, stream=stream)
+        return self._make_run(request, spec, user_id, experiment, request_id, pin, timeout, choice)
+
+    def _make_run(
+        self,
+        request: Request,
+        spec: str | None,
+        user_id: str | None,
+        experiment: str | None,
+        request_id: str | None,
+        pin: bool,
+        timeout: float | str | None,
+        choice: Choice | None = None,
+    ) -> tuple[Run, Plan]:
+        state = self._state
         plan, choice = self._plan(state, spec, user_id, experiment, pin, request.metadata, choice)
         request_id = request_id or fresh_id()
         shadows = None if choice is None else self._shadows_of(choice.rollout)

@@ -76,6 +76,26 @@ def of_failure(
     return side, None
 
 
+def of_recording(
+    spec: str | None,
+    response: Response | None,
+    *,
+    target: str,
+    duration_s: float,
+    tokens: tuple[int | None, int | None],
+    cost_usd: Decimal | None,
+    request_id: str,
+    error_code: str,
+) -> Outcome:
+    """Make the old side of what is on record; without an answer it failed with a code."""
+    if response is None:
+        side, _ = of_failure("old", spec, error_code, f"It ended with {error_code}.", duration_s, request_id=request_id)
+    else:
+        side = _side("old", spec, response, duration_s).replace(request_id=request_id)
+    facts = {"target": target, "input_tokens": tokens[0], "output_tokens": tokens[1], "cost_usd": cost_usd}
+    return side.replace(recorded=True, **facts), response
+
+
 def _side(name: SideName, spec: str | None, response: Response, duration_s: float) -> Side:
     counts = _tokens([response.usage]) or (None, None)
     return Side(

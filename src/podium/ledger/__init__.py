@@ -24,10 +24,11 @@ from podium.ledger.drain_thread import Retention
 from podium.ledger.ledger import Ledger, Statistics
 from podium.ledger.records import Closed, Ended, Payload, Settled, Started, pico_usd, usd
 from podium.ledger.reprice import Repriced
-from podium.ledger.store import Batch, Price, Priced, Question, Store, Sums, Unstorable
+from podium.ledger.store import REPLAY_TAG, Batch, Price, Priced, Question, Recording, Sought, Store, Sums, Unstorable
 from podium.ledger.usage import UsageRow, total
 
 __all__ = [
+    "REPLAY_TAG",
     "Batch",
     "Closed",
     "Ended",
@@ -36,9 +37,11 @@ __all__ = [
     "Price",
     "Priced",
     "Question",
+    "Recording",
     "Repriced",
     "Retention",
     "Settled",
+    "Sought",
     "Started",
     "Statistics",
     "Store",

@@ -28,7 +28,7 @@ from podium.ledger.memory import MemoryJournal, MemoryStore
 from podium.ledger.records import Closed, Ended, Payload, Settled, Started
 from podium.ledger.reprice import Repriced, reprice
 from podium.ledger.sqlite import SqliteStore
-from podium.ledger.store import Price, Priced, Store
+from podium.ledger.store import Price, Priced, Recording, Sought, Store
 from podium.ledger.usage import Instant, UsageRow, Wanted, microseconds_of, usage
 from podium.types import Value
 
@@ -237,6 +237,35 @@ class Ledger:
             since_us=None if since is None else microseconds_of(since, zone, "since"),
             until_us=None if until is None else microseconds_of(until, zone, "until"),
             apply=apply,
+        )
+
+    def recordings(
+        self,
+        *,
+        since: Instant | None = None,
+        until: Instant | None = None,
+        rollout: str | None = None,
+        spec: str | None = None,
+        most: int = 1_000,
+        tz: str = "UTC",
+        wait_s: float = 1.0,
+    ) -> tuple[int, list[Recording]]:
+        """Return how many requests fit, and the newest of them in the order of time, with their bodies. It blocks.
+
+        `rollout` keeps those of a rollout's legacy arm, `spec` those whose callers wrote that. Raises `RequestError` for what
+        cannot be asked.
+        """
+        if wait_s > 0:
+            self.flush(wait_s)
+        zone = ZoneInfo(tz)
+        return self.store.recordings(
+            Sought(
+                None if since is None else microseconds_of(since, zone, "since"),
+                None if until is None else microseconds_of(until, zone, "until"),
+                rollout,
+                spec,
+                most,
+            )
         )
 
     def statistics(self) -> Statistics:

@@ -27,7 +27,7 @@ from podium.ledger.journal import in_child
 from podium.ledger.recent import MOST_CELLS, Names, RecentSums
 from podium.ledger.records import Closed, Ended, Record, Settled
 from podium.ledger.rows import amount_of, microseconds, tokens_of
-from podium.ledger.store import Batch, Grouping, Price, Priced, Question, Sums
+from podium.ledger.store import Batch, Grouping, Price, Priced, Question, Recording, Sought, Sums
 
 _NAMES: tuple[Grouping, ...] = ("provider", "model", "tier", "experiment", "rollout", "arm", "team", "user")
 _PEOPLE = (_NAMES.index("team"), _NAMES.index("user"))
@@ -126,6 +126,13 @@ class MemoryStore:
     def reprice(self, changes: Iterable[tuple[Priced, Price]], at: float) -> int:
         """There are no attempts. Raises `RequestError`."""
         _refuse_reprice()
+
+    def recordings(self, sought: Sought) -> tuple[int, list[Recording]]:
+        """There are no requests. Raises `RequestError`."""
+        raise RequestError(
+            "No request is on record one by one: this ledger is in memory, and keeps sums alone.",
+            hint="Keep the ledger on disk, with its texts: set `data_dir` or PODIUM_DATA, and `ledger: {payloads: full}`.",
+        )
 
     def tidy(self, *, now: float, payload_age_s: float | None, payload_bytes: int | None, most: int) -> int:
         """There are no payloads."""

@@ -14,7 +14,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 from zlib import compress, decompress
@@ -49,6 +49,12 @@ class KeptPayload(NamedTuple):
     sha256: bytes
     size: int
     body: bytes | None
+    requested_us: int
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the body is not whole."""
+        return self.body is not None and len(self.body) < self.size
 
 
 class PayloadFile:
@@ -77,9 +83,22 @@ class PayloadFile:
                 self._drop()
                 raise self._trouble(error) from error
 
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection that waits for no writer; in memory, the only one there is."""
+        if self.path is None:
+            with self._writing() as connection:
+                yield connection
+            return
+        try:
+            with closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)) as connection:
+                yield connection
+        except sqlite3.Error as error:
+            raise self._trouble(error) from error
+
     def _trouble(self, error: sqlite3.Error) -> StoreError:
         return StoreError(
-            f"The ledger's payloads {self.path or ':memory:'} cannot be written: {error}.",
+            f"The ledger's payloads {self.path or ':memory:'} do not answer: {error}.",
             hint="Podium goes on; see to the file, its disk and its rights.",
         )
 
@@ -164,15 +183,15 @@ class PayloadFile:
         """Return the payloads of a request, in the order of time."""
         if self.path is not None and not self.path.exists():
             return []
-        with self._writing() as connection:
+        with self._reading() as connection:
             rows = connection.execute(
-                "SELECT request_id, attempt, kind, at_us, sha256, size, packed, body FROM payloads "
+                "SELECT request_id, attempt, kind, at_us, sha256, size, packed, body, requested_us FROM payloads "
                 "WHERE request_id = ? ORDER BY at_us",
                 (request_id,),
             ).fetchall()
         return [
-            KeptPayload(found, attempt, kind, at_us / 1e6, sha256, size, decompress(body) if packed else body)
-            for found, attempt, kind, at_us, sha256, size, packed, body in rows
+            KeptPayload(found, attempt, kind, at_us / 1e6, sha256, size, decompress(body) if packed else body, requested_us)
+            for found, attempt, kind, at_us, sha256, size, packed, body, requested_us in rows
         ]
 
     def pause(self, timeout_s: float) -> bool:

@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Literal
 
 from podium.errors import StoreError
-from podium.ledger import sqlite_reprice, sqlite_rows, sqlite_usage
+from podium.ledger import sqlite_recordings, sqlite_reprice, sqlite_rows, sqlite_usage
 from podium.ledger.journal import in_child
 from podium.ledger.payloads import PayloadFile
 from podium.ledger.schema import MIGRATIONS
-from podium.ledger.store import Batch, Price, Priced, Question, Sums, Unstorable
+from podium.ledger.store import Batch, Price, Priced, Question, Recording, Sought, Sums, Unstorable
 
 FILE_NAME = "ledger.sqlite3"
 PAYLOADS_NAME = "payloads.sqlite3"
@@ -233,6 +233,11 @@ class SqliteStore:
         """Give attempts their new price, keep the old one in the audit, and correct all sums. Returns how many changed."""
         with self._writing() as connection:
             return sqlite_reprice.reprice(connection, changes, at)
+
+    def recordings(self, sought: Sought) -> tuple[int, list[Recording]]:
+        """Return how many requests fit, and the newest of them in the order of time, with their bodies."""
+        with self._reading() as connection:
+            return (0, []) if connection is None else sqlite_recordings.recordings(connection, self._payloads, sought)
 
     def tidy(self, *, now: float, payload_age_s: float | None, payload_bytes: int | None, most: int) -> int:
         """Delete payloads that are too old or too many, at most `most` of them. Returns how many went."""

@@ -139,6 +139,53 @@ class Price(Value, frozen=True, kw_only=True):
     price_source: str | None = None
 
 
+REPLAY_TAG = "replay"
+"""The tag of requests that were asked to be compared with what is on record."""
+
+
+class Sought(NamedTuple):
+    """Which requests on record are wanted."""
+
+    since_us: int | None
+    """Inclusive."""
+    until_us: int | None
+    """Exclusive."""
+    rollout: str | None
+    """Of this rollout those that took its legacy arm."""
+    spec: str | None
+    """What their callers wrote."""
+    most: int
+
+
+class Recording(Value, frozen=True, kw_only=True):
+    """A request on record, and what it was answered, as far as bodies are kept."""
+
+    request_id: str
+    requested_at: float
+    spec: str | None
+    user_id: str | None
+    team: str | None
+    rollout: str | None
+    arm: str | None
+    outcome: str
+    """`ok`, or the code of the error that it ended with."""
+    duration_s: float
+    target: str
+    """Who answered, else who was asked first."""
+    cost_pico: int | None
+    """Of all attempts; None: unknown."""
+    input_tokens: int | None
+    output_tokens: int | None
+    hashed: bool
+    """Whether the request's body is known by its hash alone."""
+    request: bytes | None
+    """A `Request` as JSON; None where it was not kept, or not whole."""
+    response: bytes | None
+    """The `Response` that was delivered, as JSON."""
+    is_cut: bool
+    """Whether a body was too long to be kept whole."""
+
+
 class Store(Protocol):
     """Where the ledger is kept. Every method may block, and is called from threads of the ledger's own or of its user's."""
 
@@ -166,6 +213,10 @@ class Store(Protocol):
 
     def reprice(self, changes: Iterable[tuple[Priced, Price]], at: float) -> int:
         """Give attempts their new price, keep the old one in the audit, and correct all sums. Returns how many changed."""
+        ...
+
+    def recordings(self, sought: Sought) -> tuple[int, list[Recording]]:
+        """Return how many requests fit, and the newest of them in the order of time, with their bodies."""
         ...
 
     def tidy(self, *, now: float, payload_age_s: float | None, payload_bytes: int | None, most: int) -> int:

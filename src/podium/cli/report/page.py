@@ -28,7 +28,9 @@ from podium.routing.compare_summary import Summary, Totals
 _SIDES: tuple[SideName, SideName] = ("old", "new")
 
 
-def make_page(compared: Sequence[Compared], summary: Summary, *, old: str, new: str, made_at: float) -> str:
+def make_page(
+    compared: Sequence[Compared], summary: Summary, *, old: str, new: str, made_at: float, note: str | None = None
+) -> str:
     """Return the report of comparisons as one HTML document; `made_at` is an instant, in seconds since the epoch."""
     figures = make_figures(compared, summary)
     style, script = (resources.files("podium.cli.report").joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
@@ -45,7 +47,7 @@ def make_page(compared: Sequence[Compared], summary: Summary, *, old: str, new: 
     )
     body = tag(
         "body",
-        _header(figures, old, new, made_at),
+        _header(figures, old, new, made_at, note),
         tag("main", _plots(figures), _agreement(summary), _failures(figures), _answers(compared)),
         tag(
             "footer", tag("p", f"Made by Podium {podium.__version__}. This file holds all that it shows and asks for nothing.")
@@ -63,7 +65,7 @@ def _hash(text: str) -> str:
 # --- the first screen ----------------------------------------------------------------------------------------------------
 
 
-def _header(figures: Figures, old: str, new: str, made_at: float) -> Markup:
+def _header(figures: Figures, old: str, new: str, made_at: float, note: str | None) -> Markup:
     summary = figures.summary
     when = time.strftime("%d %B %Y, %H:%M UTC", time.gmtime(made_at)).lstrip("0")
     named = (tag("span", _chip(side), " ", tag("code", spec)) for side, spec in zip(_SIDES, (old, new), strict=True))
@@ -73,7 +75,7 @@ def _header(figures: Figures, old: str, new: str, made_at: float) -> Markup:
         tag("h1", summary.headline, class_=f"verdict {summary.verdict}"),
         tag("p", named, class_="named"),
         tag("div", _cards(summary), class_="cards"),
-        tag("ul", (tag("li", fact) for fact in summary.facts), class_="facts"),
+        tag("ul", (tag("li", fact) for fact in (*summary.facts, note) if fact), class_="facts"),
     )
 
 
