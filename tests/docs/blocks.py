@@ -8,6 +8,7 @@ Rules. A block may be marked by an HTML comment on the line before its fence (`<
     fails           a command that exits with an error
     file NAME       this JSON is that file
     skip: reason    not run
+    soon            what a command shows after a while (the tutorial's service works in the background)
 
 A table may be marked by `<!-- table: name -->`, and is then compared with the code.
 """

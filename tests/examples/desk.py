@@ -5,6 +5,7 @@ process of its own against simulated providers. A test then asks it as many user
 
 Rules.
 - A section is performed once, block by block: files are written, patches applied, commands of `podium` run, `curl`s asked.
+- `podium sim` is the sim of the test: its settings change, its process does not.
 - Where a section changes what the service has loaded, the service is started anew; by a command it never is.
 """
 
@@ -27,9 +28,12 @@ from docs.blocks import ROOT, Block, blocks, commands, compare, read
 from podium.sim import Sim
 
 TUTORIAL = "docs/tutorial.md"
+QUESTION = "What is the capital of Mongolia?"
+ANSWER = '{"answer": "Ulaanbaatar"}'
 _IGNORED = {"pip", "cp", "cd", "export", "python"}
 """What a reader does to prepare, and `Desk` does in its own way."""
 _LONGEST_START_S = 60.0
+_LONGEST_WAIT_S = 30.0
 
 
 def sections() -> dict[str, list[Block]]:
@@ -55,6 +59,7 @@ class Desk:
         self._log = folder.parent / "desk.log"
         self._port = 0
         self._performed: list[str] = []
+        self._slow = ""
         shutil.copytree(ROOT / "examples" / "legacy_app", folder, ignore=shutil.ignore_patterns("__pycache__", ".podium"))
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("PODIUM_", "OPENAI_", "ANTHROPIC_"))},
@@ -92,16 +97,37 @@ class Desk:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text + "\n", "utf-8")
         elif block.language == "console":
-            for command, said in commands(block):
-                compare(said, self._command(shlex.split(command)).strip())
+            give_up_at = time.monotonic() + (_LONGEST_WAIT_S if block.mark == "soon" else 0)
+            while not self._shown(block, must=time.monotonic() >= give_up_at):
+                time.sleep(0.2)
         elif block.language == "bash":
             programs = {command.split()[0] for command, _ in commands(block)}
             assert programs <= _IGNORED | {"podium"}, f"{block.place} needs {programs}"
         else:
             raise AssertionError(f"{block.place}: nothing is known to do with this block")
 
+    def _shown(self, block: Block, *, must: bool) -> bool:
+        """Run commands, and return whether they show what they are said to."""
+        try:
+            for command, said in commands(block):
+                compare(said, self._command(shlex.split(command)).strip())
+        except AssertionError:
+            if must:
+                raise
+            return False
+        return True
+
     def _command(self, words: list[str]) -> str:
         match words:
+            case ["podium", "sim"]:
+                self.sim.unset(self._slow)
+                return ""
+            case ["podium", "sim", "--model", behaviour]:
+                self._slow, setting, value = behaviour.split("=")
+                self.sim.set(self._slow, **{setting: float(value)})
+                return ""
+            case ["python", "ask_many.py", number]:
+                return self.ask_many(int(number))
             case ["podium", *rest]:
                 return self.podium(*rest)
             case ["curl", url, "-d", data]:
@@ -116,6 +142,11 @@ class Desk:
     def podium(self, *words: str) -> str:
         """Run a command of Podium's in the service's folder."""
         return self._run([sys.executable, "-m", "podium", *words])
+
+    def usage(self, *by: str) -> list[dict[str, Any]]:
+        """Rows of the ledger."""
+        rows: list[dict[str, Any]] = json.loads(self.podium("usage", "--by", ",".join(by), "--json"))["rows"]
+        return rows
 
     def _run(self, command: list[str], given: str = "") -> str:
         done = subprocess.run(command, cwd=self.folder, env=self._environment, input=given, text=True, capture_output=True)
@@ -171,19 +202,27 @@ class Desk:
         assert answer.status == 200, f"{path} answered {answer.status}: {body}\n{self.log()}"
         return body
 
+    def ask_many(self, travellers: int) -> str:
+        """Ask as that many users, each for the first time."""
+        self._running()
+        return self._run([sys.executable, "ask_many.py", str(travellers), "--port", str(self._port)])
+
     # --- who answered ---------------------------------------------------------------------------------------------------
 
     def served(self, user: str, path: str = "/ask") -> str:
-        """Ask one thing as a user, check the answer's shape, and return the model that answered."""
+        """Ask one thing as a user, and return the model that answered: no other was asked."""
+        (model,) = self.asked(user, path)
+        return model
+
+    def asked(self, user: str, path: str = "/ask") -> list[str]:
+        """Ask one thing as a user, check the answer's shape, and return the models that were asked by then."""
         before = self.sim.stats.requests
         if path == "/ask":
-            asked = {"user": user, "question": "What is the capital of Mongolia?"}
-            assert json.loads(self.post(path, asked)) == {"answer": "Ulaanbaatar"}
+            assert self.post(path, {"user": user, "question": QUESTION}) == ANSWER
         elif path == "/phrase":
             asked = {"user": user, "phrase": "thank you", "language": "Italian"}
             assert json.loads(self.post(path, asked)) == {"translation": "Grazie"}
         else:
             assert self.post(path, {"user": user, "question": "What should one pack for Iceland?"}).endswith(".")
-        new = self.sim.requests[before - self.sim.stats.requests :]
-        assert len(new) == 1, f"{len(new)} requests for one question"
-        return f"{new[0].provider}/{new[0].model}"
+        new = [request for request in self.sim.requests if request.number > before]
+        return [f"{request.provider}/{request.model}" for request in new]

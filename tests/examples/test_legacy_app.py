@@ -5,11 +5,12 @@ The steps build upon each other; a test performs what its step needs and was not
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
 
-from examples.desk import Desk, sections
+from examples.desk import QUESTION, Desk, sections
 from ledger.made import wait_for
 from podium.routing.rollout import bucket
 from podium.sim import Sim
@@ -105,6 +106,40 @@ def test_a_researcher_is_answered_by_their_own_experiment_and_by_the_old_side_wh
     wait_for(lambda: desk.served("researcher-john") != OLD)
 
 
+def test_shadows_ask_the_other_side_too_and_leave_answers_arms_and_rollback_alone(desk: Desk) -> None:
+    desk.go_to("5")
+    users = [f"shadowed-{number}" for number in range(60)]
+    for user in users:
+        assert desk.post("/stream", {"user": user, "question": QUESTION}) == "Ulaanbaatar"
+    desk.sim.wait_idle()
+    wait_for(lambda: {row["user"] for row in desk.usage("user")} >= set(users))
+    took = {row["user"]: row["arm"] for row in desk.usage("user", "arm") if row["user"] in users}
+    assert took == {user: "candidate" if bucket("desk", user) < 1000 else "legacy" for user in users}
+    assert set(took.values()) == {"candidate", "legacy"}
+    counts = {row["arm"]: row["requests"] for row in desk.usage("arm")}
+    assert counts["candidate_shadow"] > 5
+    desk.podium("rollout", "disable", "desk")
+    try:
+        wait_for(lambda: NEW not in desk.asked(TENTH[0]))
+        desk.sim.wait_idle()
+        before = desk.sim.stats.requests
+        desk.ask_many(50)
+        desk.sim.wait_idle()
+        assert desk.sim.stats.requests - before == 50
+    finally:
+        desk.podium("rollout", "undo", "desk")
+
+
+def test_a_slow_candidate_is_rolled_back_by_itself_and_a_good_one_climbs_to_the_holdout(desk: Desk) -> None:
+    desk.go_to("6")
+    (now,) = json.loads(desk.podium("rollout", "list", "--json"))["rollouts"]
+    assert now["percent"] == 99
+    assert who_is_new(desk) == [user for user in USERS if bucket("desk", user) < 9900]
+    changes = json.loads(desk.podium("rollout", "history", "desk", "--json"))["changes"]
+    climbs = [(change["before"]["percent"], change["after"]["percent"]) for change in changes if change["action"] == "ramp"]
+    assert [each for each in climbs if each[0] != each[1]] == [(50, 99), (10, 50), (0, 10), (10, 0)]
+
+
 def test_at_100_percent_everybody_is_new_and_a_rollback_still_works(desk: Desk) -> None:
     desk.go_to("7")
     wait_for(lambda: len(who_is_new(desk)) == len(USERS))
@@ -137,5 +172,5 @@ def test_without_the_code_of_old_the_tier_falls_back_when_its_first_provider_fai
 
 
 def test_every_step_of_the_tutorial_has_a_test() -> None:
-    tested = {"0", "1", "2", "3", "4", "7", "8"}
+    tested = {"0", "1", "2", "3", "4", "5", "6", "7", "8"}
     assert set(sections()) == tested
