@@ -20,12 +20,12 @@ COST: Final = _COUNTS
 UNKNOWN_COST: Final = _COUNTS + 1
 WIDTH: Final = _COUNTS + 2
 
-_REQUESTS: Final = Sums.COUNTS.index("requests")
-_ERRORS: Final = Sums.COUNTS.index("errors")
-_ATTEMPTS: Final = Sums.COUNTS.index("attempts")
-_FAILED: Final = Sums.COUNTS.index("failed")
-_UNKNOWN: Final = Sums.COUNTS.index("unknown")
-_UNPRICED: Final = Sums.COUNTS.index("unpriced")
+REQUESTS: Final = Sums.COUNTS.index("requests")
+ERRORS: Final = Sums.COUNTS.index("errors")
+ATTEMPTED: Final = Sums.COUNTS.index("attempts")
+FAILED: Final = Sums.COUNTS.index("failed")
+UNKNOWN: Final = Sums.COUNTS.index("unknown")
+UNPRICED: Final = Sums.COUNTS.index("unpriced")
 _INPUT: Final = Sums.COUNTS.index("input")
 _OUTPUT: Final = Sums.COUNTS.index("output")
 _RARE_TOKENS: Final = slice(_OUTPUT + 1, _COUNTS)
@@ -44,17 +44,17 @@ def add_attempt(cells: Iterable[Cell], outcome: str, tokens: tuple[int, ...], co
     read, written = tokens[0], tokens[1]
     cost = cost_pico or 0
     for cell in cells:
-        cell[_ATTEMPTS] += 1
+        cell[ATTEMPTED] += 1
         cell[_INPUT] += read
         cell[_OUTPUT] += written
         cell[COST] += cost
     if cost_pico is None or outcome == "failed" or outcome == "unknown" or any(tokens[2:]):
         for cell in cells:
-            cell[_UNPRICED] += cost_pico is None
-            cell[_FAILED] += outcome == "failed"
+            cell[UNPRICED] += cost_pico is None
+            cell[FAILED] += outcome == "failed"
             cell[_RARE_TOKENS] = map(int.__add__, cell[_RARE_TOKENS], tokens[2:])
             if outcome == "unknown":
-                cell[_UNKNOWN] += 1
+                cell[UNKNOWN] += 1
                 cell[UNKNOWN_COST] += cost
 
 
@@ -62,8 +62,8 @@ def add_entry(cells: Iterable[Cell], outcome: str) -> None:
     """Add a request to cells."""
     failed = outcome not in FINE_OUTCOMES
     for cell in cells:
-        cell[_REQUESTS] += 1
-        cell[_ERRORS] += failed
+        cell[REQUESTS] += 1
+        cell[ERRORS] += failed
 
 
 def add_cell(to: Cell, more: Cell) -> None:

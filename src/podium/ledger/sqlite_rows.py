@@ -16,48 +16,73 @@ from __future__ import annotations
 import itertools
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import chain, islice
 from typing import Any
 
 import msgspec
 
-from podium.ledger.cells import COST, UNKNOWN_COST, Cell, add_attempt, add_entry, new_cell
+from podium.ledger.cells import (
+    ATTEMPTED,
+    COST,
+    ERRORS,
+    FAILED,
+    FINE_OUTCOMES,
+    REQUESTS,
+    UNKNOWN,
+    UNKNOWN_COST,
+    UNPRICED,
+    Cell,
+    add_cell,
+    new_cell,
+)
 from podium.ledger.rows import Columns, columns_of_attempts, columns_of_entries
 from podium.ledger.schema import ATTEMPTS_KEY, BY_TAG, ENTRIES_KEY, LOW, LOW_MASK, ROLLUPS, Rollup, adding
 from podium.ledger.store import Batch, Sums
 
+_PIECE = 256
+"""Records that are made into columns at once: so few stay in the processor's cache, and that is worth a factor of three."""
 _TOGETHER = 64
 """Rows a statement; sums are wider, and fewer."""
 _SUMS_TOGETHER = 32
 
 _KEYS = {"attempts": ATTEMPTS_KEY.split(", "), "entries": ENTRIES_KEY.split(", ")}
-_NAMED = tuple(rollup for rollup in ROLLUPS if rollup is not BY_TAG)
-_TOKENS = Sums.COUNTS[Sums.COUNTS.index("input") :]
+_TOKENS = tuple((Sums.COUNTS.index(name), name) for name in Sums.COUNTS[Sums.COUNTS.index("input") :])
 
 Key = tuple[Any, ...]
+Amount = int | Sequence[int]
+"""What rows add to a sum: each the same, or each its own."""
 
 
 def take(connection: sqlite3.Connection, batch: Batch) -> None:
     """Take what the store does not have yet, and add it to the sums."""
-    attempts = columns_of_attempts([*batch.attempts, *(closed.settled for closed in batch.closed)])
-    entries = columns_of_entries(batch.entries, batch.closed)
     connection.execute("SAVEPOINT taking")
     try:
-        _insert(connection, "attempts", attempts)
-        _insert(connection, "entries", entries)
+        sums = _take(connection, batch, new=True)
     except sqlite3.IntegrityError:  # something is there already
         connection.execute("ROLLBACK TO taking")
-        attempts = _unknown(connection, "attempts", attempts)
-        entries = _unknown(connection, "entries", entries)
+        sums = _take(connection, batch, new=False)
+    connection.execute("RELEASE taking")
+    sums.write(connection)
+
+
+def _take(connection: sqlite3.Connection, batch: Batch, *, new: bool) -> _Sums:
+    """Insert the rows of a batch, and return what they add up to. Raises `IntegrityError` where not all are `new`."""
+    sums = _Sums()
+    for first in range(0, max(len(batch.attempts), len(batch.entries), len(batch.closed)), _PIECE):
+        some = slice(first, first + _PIECE)
+        closed = batch.closed[some]
+        attempts = columns_of_attempts([*batch.attempts[some], *(each.settled for each in closed)])
+        entries = columns_of_entries(batch.entries[some], closed)
+        if not new:
+            attempts = _unknown(connection, "attempts", attempts)
+            entries = _unknown(connection, "entries", entries)
         _insert(connection, "attempts", attempts)
         _insert(connection, "entries", entries)
-    connection.execute("RELEASE taking")
-    sums = _Sums()
-    sums.add_attempts(attempts)
-    sums.add_entries(entries)
-    sums.write(connection)
+        sums.add_attempts(attempts)
+        sums.add_entries(entries)
+    return sums
 
 
 def _insert(connection: sqlite3.Connection, table: str, columns: Columns) -> None:
@@ -96,29 +121,52 @@ class _Sums:
 
     def __init__(self) -> None:
         self._cells: dict[Rollup, defaultdict[Key, Cell]] = {rollup: defaultdict(new_cell) for rollup in ROLLUPS}
-        """By slot and names."""
+        """By slot and names; all tags of a row are one name until they are written."""
 
     def add_attempts(self, columns: Columns) -> None:
-        tokens = zip(*(columns.each(name) for name in _TOKENS), strict=True)
-        facts = zip(columns.each("outcome"), tokens, columns.each("cost_pico"), strict=True)
-        for cells, (outcome, counts, cost_pico) in zip(self._of(columns, "started_us"), facts, strict=True):
-            add_attempt(cells, outcome, counts, cost_pico)
+        amounts: list[tuple[int, Amount]] = [(ATTEMPTED, 1)]
+        amounts += [(place, _amount(columns, name, int)) for place, name in _TOKENS]
+        amounts.append((FAILED, _amount(columns, "outcome", "failed".__eq__)))
+        amounts.append((UNPRICED, _amount(columns, "cost_pico", _is_none)))
+        amounts.append((COST, _amount(columns, "cost_pico", _known)))
+        unknown = _amount(columns, "outcome", "unknown".__eq__)
+        if unknown:
+            costs = map(_known, columns.each("cost_pico"))
+            amounts.append((UNKNOWN, unknown))
+            amounts.append(
+                (
+                    UNKNOWN_COST,
+                    [cost * (outcome == "unknown") for cost, outcome in zip(costs, columns.each("outcome"), strict=True)],
+                )
+            )
+        self._add(columns, "started_us", amounts)
 
     def add_entries(self, columns: Columns) -> None:
-        for cells, outcome in zip(self._of(columns, "requested_us"), columns.each("outcome"), strict=True):
-            add_entry(cells, outcome)
+        errors = _amount(columns, "outcome", lambda outcome: outcome not in FINE_OUTCOMES)
+        self._add(columns, "requested_us", [(REQUESTS, 1), (ERRORS, errors)])
 
-    def _of(self, columns: Columns, at: str) -> Iterator[list[Cell]]:
-        """The cells that each row is in."""
-        slots = {grain: [_slot(us, grain) for us in columns.each(at)] for grain in {each.grain_us for each in ROLLUPS}}
-        named = [
-            map(self._cells[rollup].__getitem__, zip(slots[rollup.grain_us], *map(columns.each, rollup.keys), strict=True))
-            for rollup in _NAMED
-        ]
-        tagged = self._cells[BY_TAG]
-        for slot, tags, *cells in zip(slots[BY_TAG.grain_us], columns.each("tags"), *named, strict=True):
-            cells += [tagged[slot, tag] for tag in _tags(tags)]
-            yield cells
+    def _add(self, columns: Columns, at: str, amounts: list[tuple[int, Amount]]) -> None:
+        if not len(columns):
+            return
+        amounts = [(place, amount) for place, amount in amounts if amount]
+        first, last = min(columns.each(at)), max(columns.each(at))
+        for rollup, cells in self._cells.items():
+            names = ("tags",) if rollup is BY_TAG else rollup.keys
+            begin, grain = _slot(first, rollup.grain_us), rollup.grain_us
+            if begin == _slot(last, grain) and not columns.own.keys() & set(names):
+                _add_rows(cells[begin, *(columns.same[name] for name in names)], len(columns), amounts)
+            else:
+                slots = [_slot(us, grain) for us in columns.each(at)]
+                own = [cells[key] for key in zip(slots, *map(columns.each, names), strict=True)]
+                _add_each(own, amounts)
+
+    def _tagged(self) -> dict[Key, Cell]:
+        """The cells of the table by tag: a row counts under each of its tags, under the empty one where it has none."""
+        found: defaultdict[Key, Cell] = defaultdict(new_cell)
+        for (slot, text), cell in self._cells[BY_TAG].items():
+            for tag in msgspec.json.decode(text) or ("",):
+                add_cell(found[slot, tag], cell)
+        return found
 
     def write(self, connection: sqlite3.Connection) -> None:
         """Add all of it to the tables."""
@@ -128,16 +176,40 @@ class _Sums:
                     *key, *cell[:COST],
                     cell[COST] >> LOW, cell[COST] & LOW_MASK, cell[UNKNOWN_COST] >> LOW, cell[UNKNOWN_COST] & LOW_MASK,
                 )
-                for key, cell in sorted(cells.items())
+                for key, cell in sorted((self._tagged() if rollup is BY_TAG else cells).items())
             )  # fmt: skip
             while some := list(islice(rows, _SUMS_TOGETHER)):
                 connection.execute(adding(rollup, len(some)), list(chain.from_iterable(some)))
 
 
-@lru_cache(maxsize=1024)
-def _tags(text: str) -> tuple[str, ...]:
-    """The tags of a row; it counts under the empty one where it has none."""
-    return msgspec.json.decode(text, type=tuple[str, ...]) or ("",)
+def _amount(columns: Columns, name: str, count: Callable[[Any], int]) -> Amount:
+    """What a column adds to a sum."""
+    return count(columns.same[name]) if name in columns.same else [count(value) for value in columns.own[name]]
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+def _known(cost_pico: int | None) -> int:
+    return cost_pico or 0
+
+
+def _add_rows(cell: Cell, count: int, amounts: Iterable[tuple[int, Amount]]) -> None:
+    """Add so many rows to one cell."""
+    for place, amount in amounts:
+        cell[place] += amount * count if isinstance(amount, int) else sum(amount)
+
+
+def _add_each(cells: Sequence[Cell], amounts: Iterable[tuple[int, Amount]]) -> None:
+    """Add each row to its own cell."""
+    for place, amount in amounts:
+        if isinstance(amount, int):
+            for cell in cells:
+                cell[place] += amount
+        else:
+            for cell, own in zip(cells, amount, strict=True):
+                cell[place] += own
 
 
 def _slot(at: int, grain: int) -> int:
