@@ -33,6 +33,7 @@ Context = Mapping[str, str]
 """What is known of a request beyond its counts, by which variants are chosen: `service_tier`, `speed`."""
 
 DAY_S = 86_400
+_MOST_CONTEXTS = 64
 _PICO = 12
 _MILLION = 6
 _TOKEN_RATES = tuple(name for name in RATE_NAMES if is_token_rate(name))
@@ -92,17 +93,10 @@ class _Step:
 
     def highest(self, input_tokens: int, output_tokens: int, searches: int) -> int | None:
         """What so many tokens and searches cost at the dearest rates, in the price's unit; None where one is not known."""
-        cost = self.fee
-        for count, rate in (
-            (input_tokens, self.dearest_input),
-            (output_tokens, self.dearest_output),
-            (searches, self.search),
-        ):
-            if count:
-                if rate is None:
-                    return None
-                cost += count * rate
-        return cost
+        read, write, search = self.dearest_input, self.dearest_output, self.search
+        if (read is None and input_tokens) or (write is None and output_tokens) or (search is None and searches):
+            return None
+        return self.fee + input_tokens * (read or 0) + output_tokens * (write or 0) + searches * (search or 0)
 
 
 def _whole(rate: Decimal, scale: int) -> int:
@@ -188,7 +182,7 @@ def _second(time: str) -> float:
 class Price:
     """What one model costs: `cost(usage)` in exact USD."""
 
-    __slots__ = ("_cache", "_clock", "_scale", "_spans", "_variants", "row")
+    __slots__ = ("_cache", "_clock", "_fitting", "_only", "_scale", "_spans", "_variants", "row")
 
     def __init__(self, row: Row, clock: Callable[[], float] | None = None) -> None:
         """Compile a row. `clock` gives epoch seconds where a price depends on time and the caller says none."""
@@ -207,6 +201,9 @@ class Price:
         )
         self._scale = max(self._scale, 0)
         self._cache: dict[tuple[int, tuple[int, ...]], tuple[_Step, ...]] = {}
+        self._fitting: dict[tuple[tuple[str, str], ...], tuple[int, ...]] = {}
+        self._only = (self._compiled(0, ()),) if len(self._spans) == 1 else None
+        """The rates of a price that no time changes."""
 
     def __repr__(self) -> str:
         said = ", ".join(f"{name}={rate}" for name, rate in self._spans[0].charges[0][1].items())
@@ -319,9 +316,20 @@ class Price:
         number = self.period(at)
         variants: tuple[int, ...] = ()
         if context and self._variants:
-            fitting = [i for i, variant in enumerate(self._variants) if variant.fits(context)]
+            fitting = self._fit(context)
             variants = tuple(i for i in fitting if self._variants[i].timeless or self._variants[i].active(self._now(at)))
         return self._compiled(number, variants)
+
+    def _fit(self, context: Context) -> tuple[int, ...]:
+        """The numbers of the variants that a context fits; kept, for few contexts are ever seen."""
+        key = tuple(context.items())
+        fitting = self._fitting.get(key)
+        if fitting is None:
+            if len(self._fitting) >= _MOST_CONTEXTS:
+                self._fitting.clear()
+            fitting = tuple(i for i, variant in enumerate(self._variants) if variant.fits(context))
+            self._fitting[key] = fitting
+        return fitting
 
     def _compiled(self, number: int, variants: tuple[int, ...]) -> tuple[_Step, ...]:
         """The rates of a period with some variants in place; made once."""
@@ -335,11 +343,11 @@ class Price:
 
     def _possible(self, at: float | None, context: Context | None) -> Sequence[tuple[_Step, ...]]:
         """The rates of every period and set of variants that may hold within a day of `at`."""
-        if len(self._spans) == 1 and not (context and self._variants):
-            return (self._compiled(0, ()),)
+        if self._only is not None and not (context and self._variants):
+            return self._only
         numbers: list[int] = [0]
         choices: list[tuple[int, ...]] = [()]
-        fitting = [i for i, variant in enumerate(self._variants) if context and variant.fits(context)]
+        fitting = self._fit(context) if context else ()
         if len(self._spans) > 1:
             now = self._now(at)
             soon = [i for i, span in enumerate(self._spans) if span.begins_at is None or span.begins_at <= now + DAY_S]

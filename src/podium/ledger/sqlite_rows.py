@@ -38,15 +38,27 @@ from podium.ledger.cells import (
     new_cell,
 )
 from podium.ledger.rows import Columns, columns_of_attempts, columns_of_entries
-from podium.ledger.schema import ATTEMPTS_KEY, BY_TAG, ENTRIES_KEY, LOW, LOW_MASK, ROLLUPS, Rollup, adding
+from podium.ledger.schema import (
+    ATTEMPTS,
+    ATTEMPTS_KEY,
+    BY_TAG,
+    ENTRIES,
+    ENTRIES_KEY,
+    LOW,
+    LOW_MASK,
+    ROLLUPS,
+    Rollup,
+    adding,
+    columns_of,
+)
 from podium.ledger.store import Batch, Sums
 
 _PIECE = 256
 """Records that are made into columns at once: so few stay in the processor's cache, and that is worth a factor of three."""
-_TOGETHER = 64
-"""Rows a statement; sums are wider, and fewer."""
-_SUMS_TOGETHER = 32
+_TOGETHER = 32
+"""Rows a statement; a power of two."""
 
+_COLUMNS = {"attempts": columns_of(ATTEMPTS), "entries": columns_of(ENTRIES)}
 _KEYS = {"attempts": ATTEMPTS_KEY.split(", "), "entries": ENTRIES_KEY.split(", ")}
 _TOKENS = tuple((Sums.COUNTS.index(name), name) for name in Sums.COUNTS[Sums.COUNTS.index("input") :])
 
@@ -87,12 +99,18 @@ def _take(connection: sqlite3.Connection, batch: Batch, *, new: bool) -> _Sums:
 
 def _insert(connection: sqlite3.Connection, table: str, columns: Columns) -> None:
     """Insert rows. Raises `IntegrityError` where one is there already."""
-    shared, width = list(columns.same.values()), len(columns.own)
-    values = list(chain.from_iterable(zip(*columns.own.values(), strict=True)))
-    for first in range(0, len(columns), _TOGETHER):
-        count = min(_TOGETHER, len(columns) - first)
-        statement = _inserting(table, tuple(columns.same), tuple(columns.own), count)
-        connection.execute(statement, shared + values[first * width : (first + count) * width])
+    whole = len(columns) // _TOGETHER * _TOGETHER
+    same, own = tuple(columns.same), tuple(columns.own)
+    shared, values = list(columns.same.values()), list(chain.from_iterable(zip(*columns.own.values(), strict=True)))
+    for first in range(0, whole, _TOGETHER):
+        some = values[first * len(own) : (first + _TOGETHER) * len(own)]
+        connection.execute(_inserting(table, same, own, _TOGETHER), shared + some)
+    # What is left goes by statements that are always the same ones: to prepare one takes longer than to run it.
+    left = islice(zip(*map(columns.each, _COLUMNS[table]), strict=True), whole, None)
+    count = _TOGETHER
+    while count := count // 2:
+        if len(columns) & count:
+            connection.execute(_inserting(table, (), _COLUMNS[table], count), list(chain.from_iterable(islice(left, count))))
 
 
 @lru_cache(maxsize=128)
@@ -178,7 +196,7 @@ class _Sums:
                 )
                 for key, cell in sorted((self._tagged() if rollup is BY_TAG else cells).items())
             )  # fmt: skip
-            while some := list(islice(rows, _SUMS_TOGETHER)):
+            while some := list(islice(rows, _TOGETHER)):
                 connection.execute(adding(rollup, len(some)), list(chain.from_iterable(some)))
 
 
