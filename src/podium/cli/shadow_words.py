@@ -17,6 +17,7 @@ _REASONS = {
     "closed": "the process ended first",
     "cost_unknown": "no price",
     "disabled": "rollout disabled, or its store lost",
+    "down": "candidate is down",
     "no_target": "nobody to ask",
     "own_key": "user's own key",
     "provider_state": "refers to what a provider keeps",
@@ -54,4 +55,8 @@ def _came(usage: ShadowUsage) -> str:
 
 
 def _plain(shadow: Shadow) -> str:
-    return f"${shadow.budget_usd_per_day.normalize():f}"
+    """Write a budget: whole dollars, cents, or all of it."""
+    amount = shadow.budget_usd_per_day
+    if amount == amount.to_integral_value():
+        return f"${amount:,.0f}"
+    return f"${amount:,.2f}" if amount == round(amount, 2) else f"${amount.normalize():f}"

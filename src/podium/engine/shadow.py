@@ -53,7 +53,8 @@ if TYPE_CHECKING:
     from podium.engine.models import Models
 
 Skipped = (
-    Unfit | Literal["disabled", "no_target", "own_key", "untracked", "budget", "cost_unknown", "store_lost", "busy", "closed"]
+    Unfit
+    | Literal["disabled", "down", "no_target", "own_key", "untracked", "budget", "cost_unknown", "store_lost", "busy", "closed"]
 )
 """Why a shadow was not sent."""
 _SIDES: dict[Arm, SideName] = {"candidate": "new", "legacy": "old"}
@@ -190,9 +191,16 @@ class Shadows:
     def _hindrance(self, asked: Asked) -> Skipped | None:
         if not self._stands(asked.choice.rollout):
             return "disabled"
+        if asked.choice.arm == "legacy" and self._is_down(asked.choice.rollout):
+            return "down"
         if time.monotonic() < self._short_until.get(asked.choice.rollout, 0.0):
             return "budget"
         return "untracked" if self._is_untracked(asked.user_id) else None
+
+    def _is_down(self, name: str) -> bool:
+        """Whether a breaker keeps callers away from the candidate just now: shadows would only be in its way."""
+        rollouts = self._models.rollouts
+        return rollouts.ramps.hearing.is_down(rollouts.last_known()[name], asks=False)
 
     def _is_untracked(self, user_id: str | None) -> bool:
         user = self._models.snapshot.users.get(user_id or "")
