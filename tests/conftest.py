@@ -7,7 +7,8 @@ them are shared, and speed is measured in `bench/`.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+import subprocess
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -25,3 +26,20 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped, and CI skips nothing: {reason}"
     return report
+
+
+@pytest.fixture
+def mounts() -> Iterator[Callable[..., None]]:
+    """Calls `mount`, and takes down at the end what it mounted."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount")
+    made: list[str] = []
+
+    def mount(*arguments: str) -> None:
+        subprocess.run(["mount", *arguments], check=True, capture_output=True)
+        if not any("remount" in each for each in arguments):
+            made.append(arguments[-1])
+
+    yield mount
+    for point in reversed(made):
+        subprocess.run(["umount", "--lazy", point], check=True, capture_output=True)

@@ -1,9 +1,8 @@
 """A store that is locked, read-only or full: requests go on, and the ledger is whole afterwards."""
 
-import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,26 +23,6 @@ sys.stdin.readline()
 connection.execute("ROLLBACK")
 connection.close()
 """
-
-
-def mount(*arguments: str) -> None:
-    subprocess.run(["mount", *arguments], check=True, capture_output=True)
-
-
-@pytest.fixture
-def mounts() -> Iterator[Callable[..., None]]:
-    """Mounts, and takes down at the end what it mounted."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount")
-    made: list[str] = []
-
-    def make(*arguments: str) -> None:
-        mount(*arguments)
-        made.append(arguments[-1])
-
-    yield make
-    for point in reversed(made):
-        subprocess.run(["umount", "--lazy", point], check=True, capture_output=True)
 
 
 def fill(path: Path) -> None:
@@ -85,13 +64,13 @@ def test_a_store_on_a_read_only_mount_stops_nobody_and_gets_everything_later(
     journal = str(tmp_path / "journal")
     mounts("--bind", str(tmp_path), str(tmp_path))
     mounts("--bind", journal, journal)
-    mount("-o", "remount,ro,bind", str(tmp_path))
+    mounts("-o", "remount,ro,bind", str(tmp_path))
     with Ledger.open(tmp_path) as ledger:
         for number in range(20):
             record(ledger, number)
         assert not ledger.flush(1.0)
         assert (ledger.statistics().appended, ledger.statistics().deferred) == (60, 0)
-        mount("-o", "remount,rw,bind", str(tmp_path))
+        mounts("-o", "remount,rw,bind", str(tmp_path))
         wait_for(lambda: ledger.flush(0.5))
         assert all_of(ledger).requests == 20
 
@@ -102,7 +81,7 @@ def test_a_data_folder_that_is_read_only_as_a_whole_is_dealt_with_as_on_full_say
 ) -> None:
     Ledger.open(tmp_path).close()
     mounts("--bind", str(tmp_path), str(tmp_path))
-    mount("-o", "remount,ro,bind", str(tmp_path))
+    mounts("-o", "remount,ro,bind", str(tmp_path))
     with Ledger.open(tmp_path, on_full=on_full) as ledger:  # type: ignore[arg-type]
         if on_full == "refuse":
             with pytest.raises(StoreError, match="Read-only file system"):
@@ -111,7 +90,7 @@ def test_a_data_folder_that_is_read_only_as_a_whole_is_dealt_with_as_on_full_say
             for number in range(20):
                 record(ledger, number)
             assert ledger.statistics().waiting == 60
-        mount("-o", "remount,rw,bind", str(tmp_path))
+        mounts("-o", "remount,rw,bind", str(tmp_path))
         record(ledger, 100)
         wait_for(lambda: ledger.flush(0.5))
         assert all_of(ledger).requests == (1 if on_full == "refuse" else 21)
