@@ -202,7 +202,7 @@ def answering(answers: str, *arguments: str) -> tuple[int, str]:
     return child.wait(10), shown.decode()
 
 
-@pytest.mark.parametrize(("answers", "code"), [("yyyyyyyy", 0), ("n", 1)])
+@pytest.mark.parametrize(("answers", "code"), [("yyyyyyyy", 0), ("n", 1), ("\x04", 130)])
 @pytest.mark.usefixtures("config")
 def test_in_a_terminal_somebody_is_asked_before_more_is_spent(here: Path, answers: str, code: int) -> None:
     write_prompts(here / "q.jsonl", *sums(6))

@@ -182,7 +182,8 @@ class Comparing(Generic[L]):
                 hint="Or leave --max-cost out, or say --yes to spend without a bound.",
             )
         if not self._settings.quiet:
-            console.say(f"Not in the costs below: {unknown[0]}", "yellow")
+            for each in unknown:
+                console.say(f"Not in the costs below: {each}", "yellow")
 
     def _may_go_on(self, needed_usd: Decimal) -> bool:
         """Ask, where somebody is there, whether more may be spent."""
@@ -198,7 +199,11 @@ class Comparing(Generic[L]):
         )
         import typer
 
-        if not typer.confirm(f"Spend up to {dollars(more_usd)} more?", err=True):
+        try:
+            wanted = typer.confirm(f"Spend up to {dollars(more_usd)} more?", err=True)
+        except typer.Abort:  # Ctrl-C at the question is Ctrl-C
+            raise KeyboardInterrupt from None
+        if not wanted:
             return False
         self._bound.raise_by(more_usd)
         return True

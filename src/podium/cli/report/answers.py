@@ -19,8 +19,8 @@ from podium.routing.compare import Side, changes
 MOST = 500
 _LONG = 1_500
 """Letters from which an answer has a room of its own to be scrolled in."""
-_MARKED = 60_000
-"""Letters of both answers beyond which no words are marked: finding them would take too long."""
+_MARKED = 20_000
+"""Letters of both answers beyond which no words are marked: finding them takes the square of the time."""
 
 
 def worth_showing(each: Compared) -> bool:
@@ -41,6 +41,8 @@ def _one(each: Compared, number: int) -> Markup:
     facts = [each.category, comparison.why]
     if comparison.similarity is not None:
         facts.append(f"{comparison.similarity:.0%} alike")
+    if len(old.text) + len(new.text) > _MARKED:
+        facts.append("too long for words to be marked")
     return tag(
         "article",
         tag("h3", title, " ", tag("span", " · ".join(fact for fact in facts if fact), class_="why")),
