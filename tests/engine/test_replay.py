@@ -23,7 +23,8 @@ def recording(asked: Request | None = None, **facts: Any) -> Recording:
     made: dict[str, Any] = {
         "request_id": "r-1", "requested_at": 1_772_366_400.0, "spec": "gpt-4", "user_id": "jane", "team": None,
         "rollout": "chat", "arm": "legacy", "outcome": "ok", "duration_s": 1.5, "target": "openai/gpt-4",
-        "cost_pico": 3_000_000_000, "input_tokens": 9, "output_tokens": 1, "hashed": False, "request": msgspec.json.encode(asked),
+        "cost_pico": 3_000_000_000, "input_tokens": 9, "output_tokens": 1, "hashed": False,
+        "request": msgspec.json.encode(asked),
         "response": msgspec.json.encode(ANSWER), "is_cut": False,
     }  # fmt: skip
     return Recording(**{**made, **facts})
