@@ -18,6 +18,7 @@ from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
+from msgspec.structs import replace
 from pydantic_core import PydanticCustomError
 
 from podium import config
@@ -196,13 +197,14 @@ class Models:
         arm = choice.spec or spec
         as_is = choice.spec is None and choice.arm == "legacy"  # what the call means without the rollout
         try:
-            plan = state.resolver.resolve(arm, user_id=user_id, experiment=experiment, pin=pin, auto=as_is)
+            plan = state.resolver.find(arm, user_id=user_id, experiment=experiment, pin=pin, auto=as_is)
         except PodiumError:
             if metadata is not None:
                 self.rollouts.ramps.hearing.take(choice, failed=True)
             raise
-        reasons = plan.reasons.replace(spec=spec, steps=(choice.why, *plan.reasons.steps))
-        return plan.replace(reasons=reasons, rollout=choice.rollout, arm=choice.arm), choice
+        reasons = replace(plan.reasons, spec=spec, steps=(choice.why, *plan.reasons.steps))
+        whose = plan.user_id or user_id
+        return replace(plan, reasons=reasons, rollout=choice.rollout, arm=choice.arm, user_id=whose), choice
 
     def _choose_in(self, rollout: str, user_id: str | None, metadata: Mapping[str, Any] | None) -> Choice:
         """Let a rollout choose, and count that."""

@@ -66,7 +66,9 @@ class Hearing:
 
     def hears(self, choice: Choice | None) -> Hears | None:
         """Return what takes the end of a call, where it matters to a ramp."""
-        if choice is None or choice.by != "bucket" or (choice.rollout, choice.arm) not in self._breakers:
+        if choice is None or not self._breakers:
+            return None
+        if choice.by != "bucket" or (choice.rollout, choice.arm) not in self._breakers:
             return None
         made = choice
 

@@ -19,7 +19,7 @@ LOST_AFTER_S = 2.0
 """A store that was last seen so long ago is lost."""
 
 
-class Asker(Value, frozen=True, kw_only=True):
+class Asker(Value, frozen=True, kw_only=True, gc=False):
     """Who asks, as far as rollouts look at it."""
 
     user_id: str | None = None
@@ -28,7 +28,7 @@ class Asker(Value, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
 
 
-class Choice(Value, frozen=True, kw_only=True):
+class Choice(Value, frozen=True, kw_only=True, gc=False):
     """What a rollout chose for a call."""
 
     rollout: str
@@ -55,12 +55,13 @@ class Choice(Value, frozen=True, kw_only=True):
 class Known:
     """A state of all rollouts."""
 
-    __slots__ = ("by_match", "is_known", "states")
+    __slots__ = ("by_match", "is_known", "states", "titles")
 
     def __init__(self, states: Mapping[str, Rollout], *, is_known: bool = True) -> None:
         self.states = states
         self.by_match = {spec: rollout for rollout in states.values() for spec in rollout.match}
         self.is_known = is_known
+        self.titles = {name: f"Rollout {quote(name)}" for name in states}
 
 
 def choice(known: Known, rollout: Rollout, asker: Asker, age_s: float, max_stale_s: float, told: Told | None = None) -> Choice:
@@ -71,7 +72,7 @@ def choice(known: Known, rollout: Rollout, asker: Asker, age_s: float, max_stale
         rollout=rollout.name,
         arm=decision.arm,
         spec=rollout.legacy if decision.arm == "legacy" else rollout.candidate or None,
-        why=f"Rollout {quote(rollout.name)} chose the {decision.arm} arm: {decision.reason}{note}.",
+        why=f"{known.titles[rollout.name]} chose the {decision.arm} arm: {decision.reason}{note}.",
         asker=asker,
         by=decision.by,
         stage=rollout.stage,

@@ -75,6 +75,11 @@ class Resolver:
         Raises `SpecError`, with the nearest names, where a name is unknown, malformed or ambiguous, and `AllTargetsFailed`,
         with each target's reason, where none of the plan's can be asked.
         """
+        plan = self.find(spec, user_id=user_id, experiment=experiment, pin=pin, auto=auto)
+        return plan if plan.user_id is not None or user_id is None else plan.replace(user_id=user_id)
+
+    def find(self, spec: str | None, *, user_id: str | None, experiment: str | None, pin: bool, auto: bool) -> Plan:
+        """Resolve a spec as `resolve` does, to a plan that names its user only where the snapshot knows them."""
         if spec is not None and not isinstance(spec, str):
             parse(spec)
         stranger = user_id is not None and user_id not in self.snapshot.users
@@ -88,7 +93,7 @@ class Resolver:
             if len(self._plans) >= PLANS_KEPT:
                 self._plans, self._older_plans = {}, self._plans
             self._plans[ask] = plan
-        return plan.replace(user_id=user_id) if stranger and plan.user_id is None else plan
+        return plan
 
     def _plan(self, ask: Ask, goal: Goal, trail: Trail) -> Plan:
         """Keep the targets that can be asked, settle the limits, and write down both."""

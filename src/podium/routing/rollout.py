@@ -149,7 +149,7 @@ class Told(Value, frozen=True, kw_only=True):
             _check_percent(self.percent, "told")
 
 
-class Decision(Value, frozen=True, kw_only=True):
+class Decision(Value, frozen=True, kw_only=True, gc=False):
     """The arm that a request takes, and why."""
 
     arm: Arm
@@ -200,8 +200,10 @@ def bucket(salt: str, unit: str, hash: Hash = "sha256") -> int:
     """Return a unit's bucket: 0 to 9,999 for `sha256`, 0 to 99 for `legacy_js`, which has no salt."""
     if hash == "legacy_js":
         return simple_hash(unit) % 100
+    text = f"{salt}:{unit}"
     # Ids come out of JSON, which can write half a surrogate pair: that is an id like any other, and no reason to fail.
-    return int.from_bytes(sha256(f"{salt}:{unit}".encode("utf-8", "surrogatepass")).digest()[:8], "big") % 10_000
+    octets = text.encode() if text.isascii() else text.encode("utf-8", "surrogatepass")
+    return int.from_bytes(sha256(octets).digest()[:8], "big") % 10_000
 
 
 def simple_hash(text: str) -> int:

@@ -1,0 +1,106 @@
+"""What a rollout costs: a decision, and a call that it governs beside one that none does, through the whole of Podium."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from itertools import cycle
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.paired import Contender, compare
+from bench.upstream import upstream
+from podium import Models, create_models
+from podium.routing.rollout import Rollout, bucket, decide
+
+_USERS = [f"user-{number}" for number in range(20_000)]
+_AT_ONCE = 16
+_WARM, _BATCHES = 50, 1000
+_PROMPT = "Say something about a fox."
+
+
+def _each(work: Callable[[str], object]) -> float:
+    """CPU microseconds for each user."""
+    began = time.process_time()
+    for user in _USERS:
+        work(user)
+    return (time.process_time() - began) / len(_USERS) * 1e6
+
+
+def _decisions() -> None:
+    new = Rollout(name="chat", candidate="tier:high", percent=25)
+    old = new.replace(hash="legacy_js")
+    compare(
+        "One decision by bucket, CPU",
+        [
+            Contender(name="sha256", measure=lambda: _each(lambda user: decide(new, user_id=user, unit_id=user))),
+            Contender(name="legacy_js", measure=lambda: _each(lambda user: decide(old, user_id=user, unit_id=user))),
+            Contender(name="sha256, only the bucket", measure=lambda: _each(lambda user: bucket("chat", user))),
+            Contender(name="a bare sha256", measure=lambda: _each(lambda user: sha256(user.encode()).digest())),
+        ],
+        rounds=7,
+        unit="us",
+        aim="aim: a bucket decision <= 3 us, by either hash",
+    )
+
+
+async def _batch(models: Models, spec: str, users: Iterator[str]) -> float:
+    """CPU microseconds of this thread for a call; they are all under way at once, each of another user."""
+    calls = [models.generate_text(spec, prompt=_PROMPT, user_id=next(users)) for _ in range(_AT_ONCE)]
+    began = time.thread_time()
+    await asyncio.gather(*calls)
+    return (time.thread_time() - began) / _AT_ONCE * 1e6
+
+
+async def _calls(base_url: str, folder: str) -> None:
+    """Ask in small batches, governed and not in turn: what is looked for is far less than a machine drifts in a second."""
+    models = create_models(
+        providers={"openai": {"base_url": base_url, "api_key": "bench"}},
+        rollouts={
+            "chat": {"match": ["gpt-4"], "legacy": "openai/gpt-4o", "candidate": "openai/gpt-4o-mini", "percent": 50},
+            "off": {"match": ["gpt-3"], "legacy": "openai/gpt-4o", "candidate": "openai/gpt-4o-mini", "enabled": False},
+        },
+        data_dir=folder,
+    )
+    specs = {"governed by none": "openai/gpt-4o-mini", "governed, at 50 %": "gpt-4", "governed, disabled": "gpt-3"}
+    figures: dict[str, list[float]] = {name: [] for name in specs}
+    users = cycle(_USERS)
+    async with models:
+        for turn in range(-_WARM, _BATCHES):
+            for name, spec in specs.items():
+                figure = await _batch(models, spec, users)
+                if turn >= 0:
+                    figures[name].append(figure)
+    plain, *governed = specs
+    table = Table(
+        title=f"One call, CPU of its thread, {_BATCHES} batches of {_AT_ONCE} in turn; ledger and rollouts in a folder",
+        caption="aim: a governed call <= 15 us more",
+        title_justify="left",
+        caption_justify="left",
+    )
+    for column in ("", "median", "more, median of pairs", "95 % of that"):
+        table.add_column(column, justify="right" if column else "left")
+    table.add_row(plain, f"{statistics.median(figures[plain]):.1f} us", "", "")
+    for name in governed:
+        more = sorted(here - there for here, there in zip(figures[name], figures[plain], strict=True))
+        margin = round(0.98 * len(more) ** 0.5)  # order statistics around a median: 1.96 * sqrt(n) / 2
+        low, high = more[len(more) // 2 - margin], more[len(more) // 2 + margin]
+        median = f"{statistics.median(figures[name]):.1f} us"
+        table.add_row(name, median, f"{statistics.median(more):.1f} us", f"{low:.1f} to {high:.1f} us")
+    Console(width=120).print(table)
+
+
+def main() -> None:
+    """Measure and print."""
+    _decisions()
+    with upstream() as base_url, tempfile.TemporaryDirectory() as folder:
+        asyncio.run(_calls(base_url, folder))
+
+
+if __name__ == "__main__":
+    main()
