@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.cells import cell_len
 
 from cli.conftest import Ran, Run, here, podium, terminal
 from ledger.made import NOON, ended, settled, started
@@ -134,6 +135,21 @@ def test_a_plot_may_be_of_requests_and_not_of_what_there_is_none_of(podium: Run,
     assert ran.out.startswith("jane ")
     wrong = podium("usage", "--plot", "--measure", "joy")
     assert (wrong.code, "cost, requests or tokens" in wrong.err) == (2, True)
+
+
+def test_a_plot_stands_in_line_also_where_a_character_takes_two_cells(podium: Run, here: Path) -> None:
+    with Ledger.open(here / "data") as ledger:
+        for number, user in enumerate(("jane", "日本語のとても長い名前を持つ人です" * 3, "日本")):
+            first = started(number, user_id=user)
+            ledger.settled(settled(first, cost_pico=10**12))
+            ledger.ended(ended(first))
+    lines = podium("usage", "--data", "data", "--by", "user", "--plot").out.splitlines()
+    assert len({cell_len(line[: line.index("$")]) for line in lines}) == 1
+    assert any("…" in line for line in lines)
+
+
+def test_a_sum_without_groups_is_one_line(podium: Run, data: Path) -> None:
+    assert [line[0] for line in table_of(podium("usage", "--by", ""))] == ["requests", "4"]
 
 
 def test_no_control_character_of_a_name_reaches_the_terminal(terminal: Run, data: Path) -> None:

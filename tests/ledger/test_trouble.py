@@ -75,6 +75,22 @@ def test_a_store_on_a_read_only_mount_stops_nobody_and_gets_everything_later(
         assert all_of(ledger).requests == 20
 
 
+def test_what_is_on_a_read_only_mount_can_be_read(tmp_path: Path, mounts: Callable[..., None]) -> None:
+    with Ledger.open(tmp_path) as ledger:
+        record(ledger, 0)
+    assert not (tmp_path / f"{FILE_NAME}-wal").exists()
+    mounts("--bind", str(tmp_path), str(tmp_path))
+    mount("-o", "remount,ro,bind", str(tmp_path))
+    with Ledger.open(tmp_path) as ledger:
+        (row,) = ledger.usage((), wait_s=0)
+    assert row.requests == 1
+    asked = [sys.executable, "-m", "podium", "usage", "--data", str(tmp_path), "--by", "user"]
+    ran = subprocess.run(asked, capture_output=True, text=True, check=True)
+    assert "total" in ran.stdout
+    assert "cannot be written by you" in ran.stderr
+    assert "cannot be drained" not in ran.stderr
+
+
 @pytest.mark.parametrize("on_full", ["continue", "refuse"])
 def test_a_data_folder_that_is_read_only_as_a_whole_is_dealt_with_as_on_full_says(
     tmp_path: Path, mounts: Callable[..., None], on_full: str

@@ -6,6 +6,7 @@ is said on stderr.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 import typing
@@ -106,7 +107,7 @@ def usage(
             raise RequestError(f"--measure {measure} cannot be drawn.", hint="Draw cost, requests or tokens.")
         arguments: dict[str, Any] = {"since": instant(since), "until": instant(until), "where": _where(where or []), "tz": tz}
         with _Asked(config_of(context, config), data) as asked:
-            rows = asked.ledger.usage(by, **arguments)
+            rows = asked.ledger.usage(by, wait_s=asked.wait_s, **arguments)
             summed = asked.ledger.usage((), wait_s=0, **arguments)
             shadows = _shadows(asked.ledger, arguments)
     names = list(rows[0].group) if rows else []
@@ -172,6 +173,8 @@ class _Asked:
         self._config = config
         self._data = data
         self.folder: str | None = data
+        self.wait_s = 1.0
+        """How long to wait for what was just recorded."""
 
     @cached_property
     def models(self) -> Models:
@@ -187,6 +190,11 @@ class _Asked:
             raise RequestError(f"There is no data folder {self.folder}.", hint="Name the folder that has ledger.sqlite3.")
         there = self.folder is not None and Path(self.folder).is_dir()
         self.ledger = Ledger.open(self.folder) if there else Ledger.open(None, store="memory:")
+        if self.folder is not None and there and not os.access(self.folder, os.W_OK):
+            self.wait_s = 0.0  # an auditor's copy: nobody here can move what is in the journals
+            console.say(
+                f"{self.folder} cannot be written by you: what is in its journals and not yet in the ledger is left out."
+            )
         return self
 
     def __exit__(self, *_: object) -> None:

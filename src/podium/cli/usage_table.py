@@ -11,6 +11,8 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len, set_cell_size
+from rich.columns import Columns
 from rich.table import Table
 from rich.text import Text
 
@@ -47,7 +49,7 @@ def tokens(count: int) -> str:
 
 def show(terminal: Console, rows: Sequence[UsageRow], names: Sequence[str], summed: UsageRow) -> None:
     """Print a table with its total."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_footer=True, footer_style="bold")
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_footer=bool(names), footer_style="bold")
     for place, name in enumerate(names):
         table.add_column(name, footer="total" if place == 0 else "", overflow="fold")
     columns: list[tuple[str, Callable[[UsageRow], str]]] = [
@@ -89,11 +91,13 @@ def plot(terminal: Console, rows: Sequence[UsageRow], names: Sequence[str], meas
     shown = sorted(sizes, key=lambda part: -sizes[part])[: len(_COLOURS) - (len(sizes) > len(_COLOURS))]
     _draw(terminal, bars, shown, measure)
     if len(sizes) > 1:
-        legend = Text()
-        for place, part in enumerate([*shown, *(["all others"] if len(sizes) > len(shown) else [])]):
-            glyph, style = _look(terminal, place)
-            legend.append(f"{glyph} ", style=style).append(f"{words.clean(part)}   ")
-        terminal.print(legend)
+        parts_shown = [*shown, *(["all others"] if len(sizes) > len(shown) else [])]
+        terminal.print(Columns([_legend(terminal, place, part) for place, part in enumerate(parts_shown)], padding=(0, 3)))
+
+
+def _legend(terminal: Console, place: int, part: str) -> Text:
+    glyph, style = _look(terminal, place)
+    return Text(f"{glyph} ", style=style).append(words.clean(part), style="default")
 
 
 def _measured(row: UsageRow, measure: str) -> Decimal:
@@ -115,12 +119,12 @@ def _draw(terminal: Console, bars: dict[str, dict[str, Decimal]], shown: list[st
     write: Callable[[Decimal], str] = money if measure == "cost" else lambda size: tokens(int(size))
     totals = {label: sum(parts.values(), Decimal(0)) for label, parts in bars.items()}
     figures = {label: write(size) for label, size in totals.items()}
-    label_width = min(max(len(label) for label in bars), max(terminal.width // 3, _NARROWEST))
+    label_width = min(max(cell_len(_line(label)) for label in bars), max(terminal.width // 3, _NARROWEST))
     figure_width = max(map(len, figures.values()))
     width = max(terminal.width - label_width - figure_width - 4, _NARROWEST)
     longest = max(totals.values()) or Decimal(1)
     for label, parts in bars.items():
-        line = Text(words.short(label, label_width).ljust(label_width) + "  ")
+        line = Text(_fitted(_line(label), label_width) + "  ")
         line.append(figures[label].rjust(figure_width) + "  ", style="dim")
         grown, drawn = Decimal(0), 0
         named = [(place, parts[part]) for place, part in enumerate(shown) if part in parts]
@@ -135,6 +139,15 @@ def _draw(terminal: Console, bars: dict[str, dict[str, Decimal]], shown: list[st
         if parts and last[0] and last[1] == "█":
             line.append(_EIGHTHS[last[0]], style=last[2])
         terminal.print(line, no_wrap=True, overflow="crop")
+
+
+def _line(name: str) -> str:
+    return " ".join(words.clean(name).split())
+
+
+def _fitted(label: str, width: int) -> str:
+    """A label in so many cells of a terminal, where a Chinese character takes two."""
+    return set_cell_size(label, width) if cell_len(label) <= width else set_cell_size(label, width - 1) + "…"
 
 
 def _look(terminal: Console, place: int) -> tuple[str, str]:

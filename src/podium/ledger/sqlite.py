@@ -173,7 +173,7 @@ class SqliteStore:
             if not self.path.exists():
                 yield None
                 return
-            with closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)) as connection:
+            with closing(sqlite3.connect(_read_only(self.path), uri=True, timeout=5.0)) as connection:
                 version = connection.execute("PRAGMA user_version").fetchone()[0]
                 if version < len(MIGRATIONS):
                     with self._writing():  # it is of an older release: bring it up to date first
@@ -250,6 +250,12 @@ class SqliteStore:
                 self._connection.close()
                 self._connection = None
             self._payloads.close()
+
+
+def _read_only(path: Path) -> str:
+    """The address of a store to read from; one that lies where nothing can be written, and has no log, cannot change."""
+    still = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
+    return f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if still else ''}"
 
 
 def migrate(connection: sqlite3.Connection, name: str, upto: int = len(MIGRATIONS)) -> None:
