@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -104,6 +106,23 @@ async def test_an_attempt_that_the_requests_time_ended_says_so_and_is_charged(ma
     assert attempt.error is not None
     assert "openai/gpt-4o did not give its whole answer within 0." in attempt.error
     assert models.get_metrics().overall.total.attempt_errors == {"timed_out": 1}
+
+
+async def test_pricing_history_again_keeps_to_the_service_that_answered(make: Make, sim: Sim, tmp_path: Path) -> None:
+    models = make(data_dir=str(tmp_path))
+    dear = await models.generate_text("openai/gpt-4.1", prompt=STORY, service_tier="priority")
+    plain = await models.generate_text("openai/gpt-4.1", prompt=STORY)
+    assert dear.cost_usd is not None
+    assert plain.cost_usd is not None
+    assert dear.cost_usd > plain.cost_usd
+    await models.close()
+    config = tmp_path / "podium.yaml"
+    config.write_text("providers: {openai: {}}\n")
+    asked = ["-m", "podium", "usage", "reprice", "--data", str(tmp_path), "--config", str(config), "--json"]
+    ran = await asyncio.create_subprocess_exec(sys.executable, *asked, stdout=asyncio.subprocess.PIPE)
+    (found,) = json.loads((await ran.communicate())[0])["models"]
+    assert (found["attempts"], found["changed"]) == (2, 0)
+    assert Decimal(found["new_usd"]) == dear.cost_usd + plain.cost_usd
 
 
 def answered(dialect: str, body: dict[str, Any]) -> Response:

@@ -225,12 +225,12 @@ def _pricing(models: Models) -> Callable[[Priced], Price | None]:
 
     def price(old: Priced) -> Price | None:
         provider = models.snapshot.providers.get(old.provider)
-        if provider is None or old.usage.reported_cost_usd is not None:
+        if provider is None or old.usage.reported_cost_usd:  # a report of 0 is priced like none
             return None
         found = find_target(models.pricing, provider, old.model)
         if found is None:  # what it cost by a price that is gone is still the best that is known
             return None
-        cost = found.price.cost(old.usage, old.started_at)
+        cost = found.price.cost(old.usage, old.started_at, old.context)
         return Price(cost_pico=pico_usd(cost), price_version=found.version, price_source=found.source)
 
     return price

@@ -284,6 +284,7 @@ class Account:
             finish_reason=None if call.response is None else call.response.finish_reason,
             upstream_id=attempt.upstream_id,
             losses=len(attempt.losses),
+            context=call.context,
         )
 
     def _observation(
@@ -437,5 +438,5 @@ class Account:
         if call.usage.reported_cost_usd:  # some report 0 for what they do charge
             call.cost_usd = call.usage.reported_cost_usd
         elif price is not None:
-            context = context_of(self._request, endpoint.provider.dialect, call.response)
-            call.cost_usd = price.price.cost(call.usage, at, context)
+            call.context = context_of(self._request, endpoint.provider.dialect, call.response)
+            call.cost_usd = price.price.cost(call.usage, at, call.context)

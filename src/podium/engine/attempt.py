@@ -108,6 +108,7 @@ class Call:
         "_reasoning_counts",
         "_timeout",
         "_timer",
+        "context",
         "cost_usd",
         "error",
         "estimated",
@@ -154,6 +155,8 @@ class Call:
         self.response: Response | None = None
         self.usage: Usage | None = None
         self.estimated = False
+        self.context: dict[str, str] | None = None
+        """What chose among the price's variants."""
         self.cost_usd: Decimal | None = None
         self.sent = False
         """Whether anything may have gone upstream."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from podium.catalog.price_rates import Context
 from podium.errors import PodiumError, ProviderError
 from podium.types import Request, Response, Usage
 
@@ -49,7 +48,7 @@ def estimated(call: Call, measured: Measured) -> Usage:
     return said.replace(output=max(said.output, written - said.reasoning - said.output_audio), reported_cost_usd=None)
 
 
-def context_of(request: Request, dialect: str, response: Response | None = None) -> Context | None:
+def context_of(request: Request, dialect: str, response: Response | None = None) -> dict[str, str] | None:
     """Return what decides among a price's variants: the service that answered, where that is said, else the one asked for."""
     if dialect == "anthropic":
         speed = _said(request.extra, dialect, "speed")

@@ -96,6 +96,8 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     finish_reason: str | None = None
     upstream_id: str | None = None
     losses: int = 0
+    context: dict[str, str] | None = None
+    """What chose among the price's variants: the service that answered (`{"service_tier": "flex"}`); None: nothing did."""
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False, tag=3):

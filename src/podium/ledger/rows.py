@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from podium.ledger.records import MOST_PICO, Closed, Ended, Settled, Started
-from podium.ledger.schema import ATTEMPTS, ENTRIES, columns_of
+from podium.ledger.schema import ATTEMPTS, ATTEMPTS_LATER, ENTRIES, columns_of
 from podium.ledger.store import Priced
 from podium.types import Usage
 
@@ -145,6 +145,10 @@ def _usage_more(more: tuple[Decimal | None, dict[str, Any]]) -> str:
     return _dump_json({"reported_cost_usd": reported_cost_usd, "extra": extra}).decode()
 
 
+def _context(context: Mapping[str, str] | None) -> str:
+    return _dump_json(context).decode() if context else ""
+
+
 def amount_of(pico: int | None) -> int | None:
     """Return an amount of money; None where no store can hold it."""
     return None if pico is None or abs(pico) > MOST_PICO else pico
@@ -172,24 +176,25 @@ _MADE: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "first_content_us": ("first_content_s", _perhaps_microseconds),
     "tags": ("tags", tags_text),
     "usage_more": ("usage_more", _usage_more),
+    "context": ("context", _context),
     "cost_pico": ("cost_pico", amount_of),
     "reserved_pico": ("reserved_pico", amount_of),
 }
 """What a column is made of, and how, where it is not a name that may be absent."""
-_OF_ATTEMPTS = {name: _MADE.get(name, (name, _name)) for name in columns_of(ATTEMPTS)}
+_OF_ATTEMPTS = {name: _MADE.get(name, (name, _name)) for name in columns_of(f"{ATTEMPTS}, {ATTEMPTS_LATER}")}
 _OF_ENTRIES = {name: _MADE.get(name, (name, _name)) for name in columns_of(ENTRIES)}
 
 
 PRICED_COLUMNS = (
     "started_us", "request_id", "attempt", "requested_us", "provider", "model", "upstream_model",
-    *_TOKENS, "usage_more", "cost_pico", "price_version", "price_source",
+    *_TOKENS, "usage_more", "cost_pico", "price_version", "price_source", "context",
 )  # fmt: skip
 
 
 def load_priced(row: tuple[Any, ...]) -> Priced:
     """Return a row of `PRICED_COLUMNS` as a value."""
     started_us, request_id, attempt, requested_us, provider, model, upstream_model = row[:7]
-    more, cost_pico, version, source = row[15:]
+    more, cost_pico, version, source, context = row[15:]
     usage = msgspec.convert(
         {**(msgspec.json.decode(more) if more else {}), **dict(zip(_TOKENS, row[7:15], strict=True))}, Usage
     )
@@ -205,4 +210,5 @@ def load_priced(row: tuple[Any, ...]) -> Priced:
         cost_pico=cost_pico,
         price_version=version or None,
         price_source=source or None,
+        context=msgspec.json.decode(context) if context else None,
     )

@@ -40,6 +40,8 @@ output_audio INTEGER NOT NULL, usage_more TEXT NOT NULL, estimated INTEGER NOT N
 reserved_pico INTEGER, price_version TEXT NOT NULL, price_source TEXT NOT NULL, finish_reason TEXT NOT NULL,
 upstream_id TEXT NOT NULL, losses INTEGER NOT NULL
 """
+ATTEMPTS_LATER = "context TEXT NOT NULL DEFAULT ''"
+"""Added by a later migration: what chose among the price's variants, as JSON."""
 ATTEMPTS_KEY = "started_us, request_id, attempt"
 
 ENTRIES = """
@@ -159,5 +161,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             new_cost_pico INTEGER, new_version TEXT NOT NULL, new_source TEXT NOT NULL,
             PRIMARY KEY (started_us, request_id, attempt, changed_us)) WITHOUT ROWID""",
     ),
+    (f"ALTER TABLE attempts ADD COLUMN {ATTEMPTS_LATER}",),
 )
 """Each brings the tables from its number to the next; `PRAGMA user_version` tells how many have been applied."""

@@ -129,6 +129,8 @@ class Priced(Value, frozen=True, kw_only=True):
     cost_pico: int | None
     price_version: str | None
     price_source: str | None
+    context: dict[str, str] | None = None
+    """What chose among the price's variants."""
 
 
 class Price(Value, frozen=True, kw_only=True):
