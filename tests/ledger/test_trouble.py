@@ -80,7 +80,7 @@ def test_what_is_on_a_read_only_mount_can_be_read(tmp_path: Path, mounts: Callab
         record(ledger, 0)
     assert not (tmp_path / f"{FILE_NAME}-wal").exists()
     mounts("--bind", str(tmp_path), str(tmp_path))
-    mount("-o", "remount,ro,bind", str(tmp_path))
+    mounts("-o", "remount,ro,bind", str(tmp_path))
     with Ledger.open(tmp_path) as ledger:
         (row,) = ledger.usage((), wait_s=0)
     assert row.requests == 1
