@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from podium.ledger.records import MOST_PICO, Closed, Ended, Settled, Started
-from podium.ledger.schema import ATTEMPTS, ATTEMPTS_LATER, ENTRIES, columns_of
+from podium.ledger.schema import COLUMNS
 from podium.ledger.store import Priced
 from podium.types import Usage
 
@@ -181,8 +181,8 @@ _MADE: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "reserved_pico": ("reserved_pico", amount_of),
 }
 """What a column is made of, and how, where it is not a name that may be absent."""
-_OF_ATTEMPTS = {name: _MADE.get(name, (name, _name)) for name in columns_of(f"{ATTEMPTS}, {ATTEMPTS_LATER}")}
-_OF_ENTRIES = {name: _MADE.get(name, (name, _name)) for name in columns_of(ENTRIES)}
+_OF_ATTEMPTS = {name: _MADE.get(name, (name, _name)) for name in COLUMNS["attempts"]}
+_OF_ENTRIES = {name: _MADE.get(name, (name, _name)) for name in COLUMNS["entries"]}
 
 
 PRICED_COLUMNS = (

@@ -58,6 +58,10 @@ def columns_of(declaration: str) -> tuple[str, ...]:
     return tuple(column.split()[0] for column in declaration.replace("\n", " ").split(","))
 
 
+COLUMNS = {"attempts": columns_of(f"{ATTEMPTS}, {ATTEMPTS_LATER}"), "entries": columns_of(ENTRIES)}
+"""The names of all columns of a table, those of later migrations among them."""
+
+
 COUNTS = (
     "requests", "errors", "attempts", "failed", "unknown", "unpriced",
     "input", "output", "cache_read", "cache_write", "cache_write_1h", "reasoning", "input_audio", "output_audio",

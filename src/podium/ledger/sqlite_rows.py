@@ -39,17 +39,15 @@ from podium.ledger.cells import (
 )
 from podium.ledger.rows import Columns, columns_of_attempts, columns_of_entries
 from podium.ledger.schema import (
-    ATTEMPTS,
     ATTEMPTS_KEY,
     BY_TAG,
-    ENTRIES,
+    COLUMNS,
     ENTRIES_KEY,
     LOW,
     LOW_MASK,
     ROLLUPS,
     Rollup,
     adding,
-    columns_of,
 )
 from podium.ledger.store import Batch, Sums
 
@@ -58,7 +56,6 @@ _PIECE = 256
 _TOGETHER = 32
 """Rows a statement; a power of two."""
 
-_COLUMNS = {"attempts": columns_of(ATTEMPTS), "entries": columns_of(ENTRIES)}
 _KEYS = {"attempts": ATTEMPTS_KEY.split(", "), "entries": ENTRIES_KEY.split(", ")}
 _TOKENS = tuple((Sums.COUNTS.index(name), name) for name in Sums.COUNTS[Sums.COUNTS.index("input") :])
 
@@ -106,11 +103,11 @@ def _insert(connection: sqlite3.Connection, table: str, columns: Columns) -> Non
         some = values[first * len(own) : (first + _TOGETHER) * len(own)]
         connection.execute(_inserting(table, same, own, _TOGETHER), shared + some)
     # What is left goes by statements that are always the same ones: to prepare one takes longer than to run it.
-    left = islice(zip(*map(columns.each, _COLUMNS[table]), strict=True), whole, None)
+    left = islice(zip(*map(columns.each, COLUMNS[table]), strict=True), whole, None)
     count = _TOGETHER
     while count := count // 2:
         if len(columns) & count:
-            connection.execute(_inserting(table, (), _COLUMNS[table], count), list(chain.from_iterable(islice(left, count))))
+            connection.execute(_inserting(table, (), COLUMNS[table], count), list(chain.from_iterable(islice(left, count))))
 
 
 @lru_cache(maxsize=128)
