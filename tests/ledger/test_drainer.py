@@ -70,7 +70,7 @@ def test_every_fact_of_an_attempt_and_of_an_entry_is_kept(folder: Path, journal:
     )  # fmt: skip
     journal.append(
         settled(first, outcome="failed", error_code="stalled", first_content_s=0.25, estimated=True, finish_reason="length",
-                upstream_id="chatcmpl-1", losses=2)
+                upstream_id="chatcmpl-1", losses=2, context={"service_tier": "flex"})
     )  # fmt: skip
     journal.append(ended(first, outcome="stalled", rule="tier", strategy="race", spec="tier:fast", conversation="c1"))
     drain_all(drainer)
@@ -88,7 +88,7 @@ def test_every_fact_of_an_attempt_and_of_an_entry_is_kept(folder: Path, journal:
         "output": 20, "cache_read": 7, "cache_write": 0, "cache_write_1h": 0, "reasoning": 3, "input_audio": 0,
         "output_audio": 0, "usage_more": "", "estimated": 1, "cost_pico": 5_000_000, "reserved_pico": 9_000_000,
         "price_version": "2026-02", "price_source": "bundled", "finish_reason": "length", "upstream_id": "chatcmpl-1",
-        "losses": 2,
+        "losses": 2, "context": '{"service_tier":"flex"}',
     }  # fmt: skip
     assert entry == {
         "requested_us": at, "request_id": "request-3", "spec": "tier:fast", "rule": "tier", "strategy": "race",
