@@ -241,7 +241,7 @@ def test_the_python_configs_of_the_integration_guide_are_the_yaml_beside_them(mo
         exec(text, namespace)
         written = namespace["models"].snapshot
         loaded = config.compile_config(plain)
-        assert (written.tiers, written.default_tier) == (loaded.tiers, loaded.default_tier)
+        assert (written.tiers, written.default_tier, written.rollouts) == (loaded.tiers, loaded.default_tier, loaded.rollouts)
         for name, provider in loaded.providers.items():
             assert written.providers[name].replace(key_variable=provider.key_variable) == provider
 

@@ -298,6 +298,12 @@ async def test_what_cannot_decide_is_refused_at_once(start: Start) -> None:
         decide_by_flag(models, "chat", api.get_client(), "chat-arm", gives="text")  # type: ignore[arg-type]
 
 
+async def test_a_rollout_with_a_ramp_is_left_to_its_guard(start: Start) -> None:
+    models = start(ramp={}, guard={})
+    with pytest.raises(RequestError, match="has a ramp or a guard"):
+        models.rollouts.decide_by("chat", lambda asker: "candidate")
+
+
 # --- rollouts are flags -------------------------------------------------------------------------------------------------
 
 

@@ -254,6 +254,12 @@ class Gradual:
         provider, slash, rest = spec.partition("/")
         return rest if slash and rest else provider
 
+    def explain(self, user_id: str | None = None, *, metadata: Mapping[str, Any] | None = None) -> str:
+        """Say which arm a user's call would take, and why; nothing is called, and nothing counted."""
+        check_caller(user_id, None, None, False)
+        asker = self._models._asker(self._models._state, user_id, metadata or {})
+        return self._models.rollouts.choose_in(self.rollout, asker, count=False).why
+
     def usage_percent(self, window: float | str = "24h") -> float:
         """Return how many percent of the calls really took the candidate; see `Rollouts.usage_percent`."""
         return self._models.rollouts.usage_percent(self.rollout, window)

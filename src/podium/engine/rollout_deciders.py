@@ -265,11 +265,18 @@ class Deciders:
         name: str,
         decider: Decider,
         *,
+        climbs: bool = False,
         whose: str = "the decider",
         fresh_for: float | str = "1s",
         wait: float | str = "250ms",
     ) -> Deciding:
-        """Let a function decide a rollout. Raises `RequestError` for what is no function, and for times that are none."""
+        """Let a function decide a rollout; `climbs`: it has a ramp or a guard.
+
+        Raises `RequestError` for one that climbs, for what is no function, and for times that are none.
+        """
+        if climbs:  # a guard's rollback must reach everybody
+            words = f"Rollout {quote(name)} has a ramp or a guard, which moves its percentage; nobody else can decide it."
+            raise RequestError(words, param="rollout", hint="Take `ramp` and `guard` out of the config, or leave it to them.")
         if not callable(decider):
             raise RequestError("The decider is no function.", param="decider", hint="Give one that takes who asks.")
         fresh_s, wait_s = load_duration("fresh_for", fresh_for), load_duration("wait", wait)

@@ -171,10 +171,10 @@ class Rollouts:
 
         It says an arm (True: the candidate), a percentage, or None: the rollout decides itself, as it does when the function
         raises or takes longer than `wait` (250 ms). An answer holds for `fresh_for` (1 s), so a change of mind takes as long.
-        `whose` says in the reasons who it is. Raises `RequestError` for a rollout that there is not, or times that are none.
+        `whose` says in the reasons who it is. Raises `RequestError` for a rollout that there is not, or that has a ramp.
         """
         self.declared(name)
-        return self.deciders.set(name, decider, **how)
+        return self.deciders.set(name, decider, climbs=self.ramps.course(name) is not None, **how)
 
     def decide_itself(self, name: str) -> None:
         """Let a rollout decide itself again. Raises `RequestError` for a rollout that there is not."""
