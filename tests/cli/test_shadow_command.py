@@ -53,8 +53,9 @@ def test_show_says_what_became_of_shadows(shadowed: Path, podium: Run) -> None:
     assert lines[at].split(None, 1)[1] == "100 % of answered calls, up to $20 a day"
     assert lines[at + 1].strip().startswith("3 sent in the last 24h for $0.00")
     assert lines[at + 1].endswith(": 2 of 3 the same (66.7 %)")
-    assert "on average" in lines[at + 2]
-    assert lines[at + 3].strip() == "skipped: 1 (refers to what a provider keeps)"
+    assert "of the words are in both answers" in lines[at + 2]
+    assert lines[at + 3].endswith("s on average")
+    assert lines[at + 4].strip() == "skipped: 1 (refers to what a provider keeps)"
 
 
 def test_show_as_json_has_the_settings_and_every_count(shadowed: Path, podium: Run) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import typing
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from docs.blocks import DOCUMENTS, ROOT, anchors, blocks, links, prose, quoted, 
 from podium import config, errors
 from podium.catalog.providers import kinds
 from podium.cli.main import app
+from podium.cli.shadow_words import REASONS
 from podium.config.sections import (
     ConfigSection,
     DefaultsSection,
@@ -35,6 +37,8 @@ from podium.config.sections import (
 )
 from podium.engine.attempt import REASONING_FIRST_CONTENT_S, Patience
 from podium.engine.models import DEFAULT_TIMEOUT_S
+from podium.engine.rollout_usage import ShadowUsage
+from podium.engine.shadow import Skipped
 from podium.engine.slots import QUEUE_SIZE, QUEUE_WAIT_S
 from podium.engine.text import Ask
 from podium.engine.transport import CONNECT_TIMEOUT_S
@@ -154,6 +158,17 @@ def test_the_queue_of_a_provider_is_as_long_as_the_page_of_the_config_says() -> 
 def test_the_tables_of_usage_and_metrics_have_every_field(document: str, name: str, kind: type[Value]) -> None:
     fields = [field for row in table(document, name) for field in quoted(row[0])]
     assert sorted(fields) == sorted(kind.__struct_fields__)
+
+
+def test_the_table_of_what_became_of_shadows_has_every_field() -> None:
+    fields = [field for row in table("docs/rollouts.md", "shadow usage") for field in quoted(row[0])]
+    assert sorted(fields) == sorted([*ShadowUsage.__struct_fields__, "drawn"])
+
+
+def test_the_table_of_why_shadows_are_skipped_has_every_reason_and_each_has_words() -> None:
+    reasons = [reason for part in typing.get_args(Skipped) for reason in typing.get_args(part)]
+    rows = [reason for row in table("docs/rollouts.md", "skipped") for reason in quoted(row[0])]
+    assert sorted(rows) == sorted(reasons) == sorted(REASONS)
 
 
 def test_the_table_of_groupings_has_all_that_usage_can_be_grouped_by() -> None:

@@ -33,6 +33,13 @@ texts = models.sync.stream_text("tier:race", prompt="Tell me a story.").text
 next(texts)
 print("begun")
 """,
+    "a shadow, not closed": """
+shadow = {"sample": 100, "budget_usd_per_day": 20}
+chat = {"match": ["chat"], "legacy": "openai/gpt-4o", "candidate": "openai/gpt-4.1", "shadow": shadow}
+shadowed = create_models(providers=providers, rollouts={"chat": chat})
+asyncio.run(shadowed.generate_text("chat", prompt="Hello!", max_tokens=1))
+print("begun")
+""",
     "a call in a daemon thread": """
 ask = lambda: models.sync.generate_text("openai/gpt-4o", prompt="Tell me a story.")
 threading.Thread(target=ask, daemon=True).start()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import threading
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +26,7 @@ LEGACY, CANDIDATE = "openai/gpt-4o", "anthropic/claude-haiku-4-5"
 SHADOW = {"sample": 100, "budget_usd_per_day": 20}
 
 
-def shadowed(make: Make, *, shadow: dict[str, Any] | None = None, **rollout: Any) -> Models:
+def shadowed(make: Make, *, shadow: dict[str, Any] | None = None, ledger: Any = None, **rollout: Any) -> Models:
     """Models whose rollout `chat` shadows every answered call."""
     chat = {
         "match": ["gpt-4"],
@@ -32,7 +35,7 @@ def shadowed(make: Make, *, shadow: dict[str, Any] | None = None, **rollout: Any
         "shadow": {**SHADOW, **(shadow or {})},
         **rollout,
     }
-    return make(rollouts={"chat": chat})
+    return make(rollouts={"chat": chat}, **({"ledger": ledger} if ledger else {}))
 
 
 async def over(models: Models) -> None:
@@ -422,6 +425,17 @@ async def test_metrics_count_a_shadows_upstream_call_and_no_request(make: Make) 
     assert 'podium_requests_total{provider="anthropic"' not in text
 
 
+async def test_how_alike_answers_are_is_counted_by_the_words_that_both_have(make: Make, sim: Sim) -> None:
+    models = shadowed(make)
+    sim.set("gpt-4o", answer="the capital is Paris")
+    sim.set("claude-haiku-4-5", answer="Paris is the capital of France")
+    await models.generate_text("gpt-4", prompt=CAPITAL)
+    await over(models)
+    told = models.rollouts.shadow("chat")
+    assert told.different == 1
+    assert told.similarity_mean == pytest.approx(2 * 4 / (4 + 6))
+
+
 async def test_durations_of_both_sides_are_counted(make: Make, sim: Sim) -> None:
     models = shadowed(make)
     sim.set("claude-haiku-4-5", latency_s=0.2)
@@ -532,3 +546,80 @@ def test_a_blocking_function_is_shadowed_by_the_candidate_of_its_decorator() -> 
             assert answer(CAPITAL) == "Lyon"
         assert [exchange.model for exchange in sim.requests] == ["gpt-4.1"]
         assert models.rollouts.shadow("chat").different == 1
+
+
+# --- when something is lost ---------------------------------------------------------------------------------------------
+
+
+def on_disk(make: Make, folder: Path, **config: Any) -> Models:
+    chat = {"match": ["gpt-4"], "legacy": LEGACY, "candidate": CANDIDATE, "shadow": SHADOW}
+    return make(rollouts={"chat": chat}, data_dir=str(folder), **config)
+
+
+async def test_where_nobody_knows_what_is_left_of_the_budget_nothing_is_sent(make: Make, sim: Sim, tmp_path: Path) -> None:
+    """The file of limits is a folder: it cannot be opened."""
+    (tmp_path / "limits.sqlite3").mkdir()
+    models = on_disk(make, tmp_path)
+    assert (await models.generate_text("gpt-4", prompt=CAPITAL)).text == "Paris"
+    await over(models)
+    assert (models.rollouts.shadow("chat").skipped, len(sim.requests)) == ({"store_lost": 1}, 1)
+
+
+async def test_while_the_store_of_rollouts_is_lost_nothing_is_shadowed(make: Make, sim: Sim, tmp_path: Path) -> None:
+    """It may have been disabled meanwhile; what was skipped is counted once the store is there again."""
+    models = on_disk(make, tmp_path)
+    await models.generate_text("gpt-4", prompt=CAPITAL)
+    await over(models)
+    store = tmp_path / "rollouts.sqlite3"
+    store.rename(tmp_path / "away")
+    while not models.statistics()["rollouts"]["lost"]:  # noqa: ASYNC110  the watching thread finds out
+        await asyncio.sleep(0.02)
+    await models.generate_text("gpt-4", prompt=CAPITAL)
+    await over(models)
+    assert len(sim.requests) == 3
+    (tmp_path / "away").rename(store)
+    while models.statistics()["rollouts"]["lost"]:  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
+    told = await asyncio.to_thread(models.rollouts.shadow, "chat")
+    assert (told.sent, told.skipped) == (1, {"disabled": 1})
+
+
+async def test_shadows_need_no_ledger(make: Make) -> None:
+    models = shadowed(make, ledger="none")
+    await models.generate_text("gpt-4", prompt=CAPITAL)
+    await over(models)
+    assert models.rollouts.shadow("chat").same == 1
+
+
+async def test_a_candidate_that_a_breaker_has_taken_out_is_left_alone(make: Make, sim: Sim) -> None:
+    models = shadowed(make, percent=50, guard={})
+    sim.set("claude-haiku-4-5", status=400)
+    for number in range(40):
+        with contextlib.suppress(PodiumError):
+            await models.generate_text("gpt-4", prompt=CAPITAL, user_id=f"user-{number}")
+    await over(models)
+    assert models.rollouts.shadow("chat").skipped["down"] > 0
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_child_after_a_fork_shadows_on_its_own_and_both_count_in_one_store(tmp_path: Path) -> None:
+    with Sim(seed=7) as sim:
+        chat = {"match": ["gpt-4"], "legacy": LEGACY, "candidate": CANDIDATE, "shadow": SHADOW}
+        known = sim.providers("openai", "anthropic")
+        models = create_models(providers=known, rollouts={"chat": chat}, data_dir=str(tmp_path))
+        models.sync.generate_text("gpt-4", prompt=CAPITAL)
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                models.sync.generate_text("gpt-4", prompt=CAPITAL)
+                models.sync.close()
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        with models.sync:
+            models.sync.generate_text("gpt-4", prompt=CAPITAL)
+        assert models.rollouts.shadow("chat").same == 3
+        models.rollouts.close()
+        assert sim.stats.by_model == {"openai/gpt-4o": 3, "anthropic/claude-haiku-4-5": 3}

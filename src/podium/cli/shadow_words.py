@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from podium.engine.rollout_usage import ShadowUsage
     from podium.routing.snapshot import Shadow
 
-_REASONS = {
+REASONS = {
     "budget": "would not fit the budget",
     "busy": "too many at once",
     "closed": "the process ended first",
@@ -35,10 +35,12 @@ def shadow_lines(shadow: Shadow | None, usage: ShadowUsage, window: str) -> list
     told.append(
         f"{usage.sent:,} sent in the last {window}{f' for {money(usage.spent_usd)}' if usage.sent else ''}{_came(usage)}"
     )
+    if usage.similarity_mean is not None:
+        told.append(f"on average {100 * usage.similarity_mean:.0f} % of the words are in both answers")
     if usage.answer_mean_s is not None and usage.shadow_mean_s is not None:
         told.append(f"answers took {usage.answer_mean_s:.2f} s, their shadows {usage.shadow_mean_s:.2f} s on average")
     if usage.skipped:
-        reasons = ", ".join(f"{count:,} ({_REASONS.get(reason, reason)})" for reason, count in usage.skipped.items())
+        reasons = ", ".join(f"{count:,} ({REASONS.get(reason, reason)})" for reason, count in usage.skipped.items())
         told.append(f"skipped: {reasons}")
     if usage.unpriced:
         told.append(f"{console.plural(usage.unpriced, 'upstream call')} had no known price and are in no sum")

@@ -9,6 +9,7 @@ Rules.
 - What raises is counted and logged. What is cut off by the end is counted, and told: a `dropped` is called for what never ran.
 - `close` lets what runs and waits go on for a moment, then cancels and drops the rest. A later beginning begins anew.
 - It inherits nothing from its caller: no context variables, so no span, and no cancellation.
+- A process that ends without `close` ends what runs here, in the middle and without a word.
 - A process that is forked off has nothing of its parent's.
 """
 
@@ -20,6 +21,7 @@ import logging
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from podium.errors import PodiumError
@@ -112,6 +114,8 @@ class Aside:
             self._counts["cancelled"] += 1
         elif (error := task.exception()) is None:
             self._counts["done"] += 1
+        elif isinstance(error, RuntimeError) and _interpreter_ends():
+            self._counts["cancelled"] += 1
         else:
             self._counts["failed"] += 1
             told = None if isinstance(error, PodiumError) else error
@@ -169,6 +173,16 @@ class Aside:
             "waiting": len(self._waiting),
             **{name: self._counts[name] for name in names},
         }
+
+
+def _interpreter_ends() -> bool:
+    """Whether the interpreter is ending: it gives no more threads then, and what needs one fails for that."""
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(int)
+    except RuntimeError:
+        return True
+    return False
 
 
 async def _perform(work: _Work) -> object:

@@ -47,6 +47,8 @@ class ShadowUsage(Value, frozen=True, kw_only=True):
     failed: int = 0
     cut_off: int = 0
     """Cancelled while they ran: by the end of their `Models`, or for a caller who needed their slot."""
+    similarity_mean: float | None = None
+    """How alike the answers were, 0 to 1, by the words that both have; None: there were no two answers."""
     skipped: dict[str, int] = {}
     """Not sent, by reason; the most frequent first."""
     spent_usd: Decimal = Decimal(0)
@@ -80,11 +82,12 @@ def shadow_usage(name: str, window_s: float, counts: Mapping[str, int]) -> Shado
     """Make the usage of all that was counted in a window."""
     ours = {what.removeprefix(_OURS): count for what, count in counts.items() if what.startswith(_OURS)}
     skipped = {what.removeprefix(_SKIPPED): count for what, count in ours.items() if what.startswith(_SKIPPED)}
-    timed = ours.get("timed", 0)
+    timed, likened = ours.get("timed", 0), ours.get("likened", 0)
     return ShadowUsage(
         name=name,
         window_s=window_s,
         **{what: ours.get(what, 0) for what in ("sent", "same", "different", "not_compared", "failed", "cut_off", "unpriced")},
+        similarity_mean=ours.get("alike_ppm", 0) / likened / 1e6 if likened else None,
         skipped=dict(sorted(skipped.items(), key=lambda each: (-each[1], each[0]))),
         spent_usd=usd(ours.get("spent_pico", 0)),
         answer_mean_s=ours.get("answer_us", 0) / timed / 1e6 if timed else None,

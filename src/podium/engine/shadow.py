@@ -60,7 +60,7 @@ Skipped = (
 _SIDES: dict[Arm, SideName] = {"candidate": "new", "legacy": "old"}
 _SHORT_S = 1.0
 """How long nobody asks again for money that was not there: each time asks the other processes too."""
-_US = 1_000_000
+_US = _PPM = 1_000_000
 _log = logging.getLogger("podium.rollouts")
 
 
@@ -292,7 +292,8 @@ class Shadows:
             return
         verdict = {True: "same", False: "different", None: "not_compared"}[comparison.same]
         took = {"timed": 1, "answer_us": round(ours[0].duration_s * _US), "shadow_us": round(theirs[0].duration_s * _US)}
-        self._sent(name, run, **{verdict: 1}, **took)
+        alike = {} if comparison.similarity is None else {"likened": 1, "alike_ppm": round(comparison.similarity * _PPM)}
+        self._sent(name, run, **{verdict: 1}, **took, **alike)
 
     # --- counting -------------------------------------------------------------------------------------------------------
 

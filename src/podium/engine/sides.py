@@ -124,8 +124,8 @@ def log(comparison: Comparison, *, of: str = "") -> None:
     if comparison.same is None:
         _LOG.info("Not compared%s: %s", whose, words)
         return
-    alike = "" if comparison.similarity is None else f", similarity {comparison.similarity:.2f}"
-    _LOG.info("Difference detected%s: %s | judge %s%s", whose, words, comparison.judge, alike)
+    alike = comparison.similarity or 0.0
+    _LOG.info("Difference detected%s: %s | judge %s, similarity %.2f", whose, words, comparison.judge, alike)
 
 
 def _words(side: Side) -> str:

@@ -77,7 +77,7 @@ class Comparison(Value, frozen=True, kw_only=True):
     """`exact`, `json` or `tool_calls`; `none` where there was nothing to judge."""
     why: str
     similarity: float | None
-    """0 to 1; None where a side failed, or nobody asked."""
+    """0 to 1; None where a side failed."""
     diff: str
     """From old to new; empty where there is no difference in the texts."""
     new: Side
@@ -111,8 +111,9 @@ def compare(
 ) -> Comparison:
     """Compare what two sides gave; a side that failed has no response.
 
-    `judge`, `answer_pattern` and `fields` are those of a consensus, `output` is the form that was asked for; `detailed` gives
-    similarity and diff too. Raises `ConfigError` where the pattern is no regular expression.
+    `judge`, `answer_pattern` and `fields` are those of a consensus, `output` is the form that was asked for. Not
+    `detailed`, the comparison is cheap: without a diff, and with a similarity by words, however short the texts. Raises
+    `ConfigError` where the pattern is no regular expression.
     """
     (new_side, new_response), (old_side, old_response) = new, old
     rules = Strategy(name="consensus", judge=judge, answer_pattern=answer_pattern, fields=fields)
@@ -129,7 +130,7 @@ def compare(
         same=found.same,
         judge=found.judge,
         why=found.why,
-        similarity=similarity(new_side.text, old_side.text) if detailed else None,
+        similarity=similarity(new_side.text, old_side.text, by_character=BY_CHARACTER if detailed else 0),
         diff=diff(old_side.text, new_side.text) if detailed else "",
         new=new_side,
         old=old_side,
@@ -174,16 +175,17 @@ def _comparable(text: str) -> str:
 # --- likeness and difference -------------------------------------------------------------------------------------------
 
 
-def similarity(one: str, other: str) -> float:
+def similarity(one: str, other: str, *, by_character: int = BY_CHARACTER) -> float:
     """Return how alike two texts are: 0 for nothing in common, 1 for the same after normalisation.
 
     It does not depend on which is which. 2 M / T, with M of T characters in matching blocks (Ratcliff and Metzener, Pattern
-    Matching: The Gestalt Approach, 1988); of long texts, with M of T words that both have (Dice's coefficient).
+    Matching: The Gestalt Approach, 1988); of texts with more than `by_character` characters, with M of T words that both have
+    (Dice's coefficient).
     """
     first, second = sorted((normalise(one), normalise(other)))
     if first == second:
         return 1.0
-    if len(first) + len(second) <= BY_CHARACTER:
+    if len(first) + len(second) <= by_character:
         return difflib.SequenceMatcher(None, first, second, autojunk=False).ratio()
     return difflib.SequenceMatcher(None, first.split(), second.split()).quick_ratio()
 
