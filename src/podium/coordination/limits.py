@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from podium.coordination.accounts import Asked, Reservation
 from podium.coordination.coordinator import Coordinator
@@ -61,37 +61,55 @@ class Spending:
             self._reservation.release()
 
 
+class _Known(NamedTuple):
+    """The limits of a user and a team, and what follows from them alone."""
+
+    limits: tuple[Limit, ...]
+    money: str | None
+    """The title of the first that is one of money."""
+    measured: bool
+    """Whether any is one of money or tokens, for which a request must be estimated."""
+
+
 class Limits:
     """The limits of a snapshot, kept by a coordinator. Thread-safe."""
 
     def __init__(self, coordinator: Coordinator, snapshot: Snapshot) -> None:
         self.coordinator = coordinator
         self._snapshot = snapshot
-        self._limits: dict[tuple[str | None, str | None], tuple[Limit, ...]] = {}
+        self._known: dict[tuple[str | None, str | None], _Known] = {}
 
     def swap(self, snapshot: Snapshot) -> None:
         """Keep to the limits of another snapshot from now on; what was used counts on."""
         self._snapshot = snapshot
-        self._limits = {}
+        self._known = {}
         self.coordinator.on_lost = snapshot.on_lost
 
     def of(self, user_id: str | None, team: str | None) -> tuple[Limit, ...]:
         """Return the limits of a user and a team; `team` defaults to the user's own."""
-        limits = self._limits.get((user_id, team))
-        if limits is None:
-            limits = self._limits[user_id, team] = self._make(user_id, team)
-        return limits
+        return self._of(user_id, team).limits
 
-    def _make(self, user_id: str | None, team: str | None) -> tuple[Limit, ...]:
+    def _of(self, user_id: str | None, team: str | None) -> _Known:
+        known = self._known.get((user_id, team))
+        if known is None:
+            known = self._known[user_id, team] = self._make(user_id, team)
+        return known
+
+    def _make(self, user_id: str | None, team: str | None) -> _Known:
         user = self._snapshot.users.get(user_id) if user_id is not None else None
         name = team if team is not None else user.team if user is not None else None
         group = self._snapshot.teams.get(name) if name is not None else None
         own = limits_of(user.allowance, "user", user.id) if user is not None else ()
-        return own + (limits_of(group.allowance, "team", group.name) if group is not None else ())
+        limits = own + (limits_of(group.allowance, "team", group.name) if group is not None else ())
+        return _Known(
+            limits,
+            next((limit.title for limit in limits if limit.kind == "cost_usd"), None),
+            any(limit.kind in ("cost_usd", "tokens") for limit in limits),
+        )
 
     def concerns(self, user_id: str | None, team: str | None, max_cost_usd: Decimal | None) -> bool:
         """Whether an estimate is needed: some limit of money or tokens holds."""
-        return max_cost_usd is not None or any(limit.kind in ("cost_usd", "tokens") for limit in self.of(user_id, team))
+        return max_cost_usd is not None or self._of(user_id, team).measured
 
     async def reserve(
         self,
@@ -110,14 +128,14 @@ class Limits:
         if one can be had; it is called on a thread, where the first one would refuse. `wait_s` is how long to wait where too
         many run at once. Raises `CostTooHigh`, `BudgetExceeded`, `RateLimited`, and `StoreError` where limits are not known.
         """
-        limits = self.of(user_id, team)
-        if estimate is None or not self.concerns(user_id, team, max_cost_usd):
+        limits, money, measured = self._of(user_id, team)
+        if estimate is None or not (measured or max_cost_usd is not None):
             plain = await self.coordinator.reserve(_ask(limits, 0, 0), at, wait_s=wait_s) if limits else None
             return Spending(plain, None, None)
-        money = [limit.title for limit in limits if limit.kind == "cost_usd"]
-        if max_cost_usd is not None or money:
-            check_bounded(estimate, self._snapshot.unpriced, limit=money[0] if money else "max_cost")
-        bid = _Bid(self.coordinator, limits, at, wait_s, max_cost(max_cost_usd), costly=max_cost_usd is not None or bool(money))
+        costly = max_cost_usd is not None or money is not None
+        if costly:
+            check_bounded(estimate, self._snapshot.unpriced, limit=money or "max_cost")
+        bid = _Bid(self.coordinator, limits, at, wait_s, max_cost(max_cost_usd), costly=costly)
         return await _settle_on(bid, estimate, tighten)
 
     async def reserve_whole(

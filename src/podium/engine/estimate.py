@@ -345,8 +345,14 @@ def _has_tokenizer() -> bool:
 
 
 def _encoding_name(kind: str, upstream: str) -> str | None:
-    """The encoding of a model's tokenizer, as https://github.com/openai/tiktoken states it; None where it is not stated."""
-    if kind not in ("openai", "azure") or not _has_tokenizer():
+    """The encoding of a model's tokenizer; None where it is not stated, or no tokenizer is installed."""
+    return _stated_encoding(kind, upstream) if _has_tokenizer() else None
+
+
+@lru_cache(maxsize=4096)
+def _stated_encoding(kind: str, upstream: str) -> str | None:
+    """The encoding that https://github.com/openai/tiktoken states for a model."""
+    if kind not in ("openai", "azure"):
         return None
     for name, globs in _ENCODINGS:
         if any(fnmatchcase(upstream, glob) for glob in globs):

@@ -17,13 +17,12 @@ Rules.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
 from podium.errors import CostTooHigh
 from podium.routing.limits import dollars, pico_down, usd
-from podium.types import Loss, Target
+from podium.types import Loss, Target, Value
 
 LEAST_OUTPUT = 16
 """Tokens below which an answer is not worth asking for (https://platform.openai.com/docs/api-reference/responses/create takes
@@ -33,8 +32,7 @@ Cost = Callable[[int, int], int]
 """The most pico-USD for so many tokens in and out; grows with both."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leg:
+class Leg(Value, frozen=True, kw_only=True):
     """One target of a plan."""
 
     target: Target
@@ -59,8 +57,7 @@ class Leg:
         return self.max_output if max_tokens is None or not self.clampable else min(self.max_output, max_tokens)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
+class Estimate(Value, frozen=True, kw_only=True):
     """The most that a request can use, leg by leg. `total` and `tokens` are its sums."""
 
     legs: tuple[Leg, ...]
@@ -85,8 +82,7 @@ class Estimate:
         return max((leg.max_output for leg in self.legs), default=0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Value, frozen=True, kw_only=True):
     """What a request may cost, and with which `max_tokens`."""
 
     pico: int
