@@ -1,7 +1,8 @@
 """What keeping the ledger costs a request, how fast it drains, and how long three questions take over five million entries.
 
-The accounting of a request is measured in the process that serves it, its journal's and drainer's threads included, until all
-of it is in the store. The questions are asked cold: by a process of its own, of files that the page cache has let go.
+The accounting of a request is measured in the process that serves it, its journal's, drainer's and leasing threads included,
+until all of it is in the store; once with the ledger alone, once for a user who has a limit of money and one of requests at
+once besides. The questions are asked cold: by a process of its own, of files that the page cache has let go.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from rich.table import Table
 from bench.paired import Contender, compare
 from bench.upstream import upstream
 from podium import create_models
-from podium.ledger import Ended, Ledger, Settled, Started
+from podium.ledger import Closed, Ledger, Settled, Started
 from podium.ledger.schema import OF_ATTEMPTS, OF_ENTRIES, ROLLUPS, added
 from podium.ledger.sqlite import FILE_NAME, migrate
 from podium.types import Usage
@@ -67,19 +68,20 @@ def _calls(folder: Path) -> None:
     folders = (str(folder / f"calls-{number}") for number in itertools.count())
     ask: dict[str, Any] = {"prompt": "Say something about a fox.", "metadata": {"team": "blue", "tags": ["bench", "fox"]}}
 
-    async def load(base_url: str, **config: Any) -> float:
+    limits = folder / "jane.yml"
+    limits.write_text("defaults:\n  costLimit: 100000\n  maxConcurrent: 1000\n")
+
+    async def load(base_url: str, user: str | None = None, **config: Any) -> float:
         """CPU microseconds a call, and of everything that it leaves to be done."""
         models = create_models(providers={"openai": {"base_url": base_url, "api_key": "bench"}}, **config)
+        if user is not None:
+            models.load_user_config(user, limits)
 
         async def worker() -> None:
             for _ in range(CALLS // CONCURRENCY):
-                await models.generate_text(
-                    "openai/gpt-4o-mini",
-                    prompt="Say something about a fox.",
-                    metadata={"team": "blue", "tags": ["bench", "fox"]},
-                )
+                await models.generate_text("openai/gpt-4o-mini", user_id=user, **ask)
 
-        await models.generate_text("openai/gpt-4o-mini", **ask)
+        await models.generate_text("openai/gpt-4o-mini", user_id=user, **ask)
         gc.collect()
         began = time.process_time()
         await asyncio.gather(*(worker() for _ in range(CONCURRENCY)))
@@ -93,16 +95,18 @@ def _calls(folder: Path) -> None:
                 Contender(name="no ledger", measure=lambda: asyncio.run(load(base_url, ledger="none"))),
                 Contender(name="in memory", measure=lambda: asyncio.run(load(base_url, ledger="memory"))),
                 Contender(name="sqlite", measure=lambda: asyncio.run(load(base_url, data_dir=next(folders)))),
+                Contender(name="and limits", measure=lambda: asyncio.run(load(base_url, "jane", data_dir=next(folders)))),
             ],
             rounds=5,
             unit="us",
-            aim="aim: sqlite - no ledger <= 40 us",
+            aim="aim: (sqlite, and limits) - no ledger <= 40 us",
         )
-    more = medians["sqlite"] - medians["no ledger"]
-    Console(width=120).print(f"accounting of a request, drainer included: {more:.1f} us\n", style="bold")
+    for name, what in (("sqlite", "accounting of a request"), ("and limits", "accounting of a request of a limited user")):
+        more = medians[name] - medians["no ledger"]
+        Console(width=120).print(f"{what}, drainer included: {more:.1f} us", style="bold")
 
 
-def _records(number: int, at: float) -> tuple[Started, Settled, Ended]:
+def _records(number: int, at: float) -> tuple[Started, Closed]:
     started = Started(
         request_id=f"{number:032x}",
         attempt=1,
@@ -122,30 +126,15 @@ def _records(number: int, at: float) -> tuple[Started, Settled, Ended]:
     settled = Settled(
         started=started,
         outcome="won",
-        duration_s=0.8,
-        usage=Usage(input=900, output=200),
-        cost_pico=255_000_000,
+        duration_s=0.8 + number % 1000 / 1000,
+        usage=Usage(input=900 + number % 100, output=200 + number % 17),
+        cost_pico=255_000_000 + number,
         price_version="2026-02",
         price_source="bundled",
         finish_reason="stop",
-        upstream_id="chatcmpl-0123456789",
+        upstream_id=f"chatcmpl-{number:010}",
     )
-    ended = Ended(
-        request_id=started.request_id,
-        requested_at=at,
-        outcome="ok",
-        duration_s=0.8,
-        spec="tier:fast",
-        tier="fast",
-        user_id=started.user_id,
-        team=started.team,
-        tags=started.tags,
-        winner=1,
-        attempts=1,
-        provider="openai",
-        model=started.model,
-    )
-    return started, settled, ended
+    return started, Closed(settled=settled, outcome="ok", duration_s=settled.duration_s, answered=True)
 
 
 def _alone(folder: Path) -> None:
@@ -158,9 +147,9 @@ def _alone(folder: Path) -> None:
         with Ledger.open(folder / f"alone-{turn}") as ledger:
             journal = ledger._journal  # the drainer sleeps until all is appended: each is measured alone
             cpu = time.process_time()
-            for started, settled, ended in records:
+            for started, closed in records:
                 journal.append(started)
-                journal.append_all((settled, ended))
+                journal.append(closed)
             appended, wall = time.process_time(), time.perf_counter()
             if not ledger.flush(120):
                 raise RuntimeError("the ledger did not drain")
@@ -173,7 +162,7 @@ def _alone(folder: Path) -> None:
     for column in ("", "median", "min", "max", "aim"):
         table.add_column(column, justify="left" if not column else "right")
     for name, values, unit, aim in (
-        ("append three records in two writes, CPU", appending, "us", ""),
+        ("append two records, CPU", appending, "us", ""),
         ("drain them into SQLite, CPU", draining, "us", ""),
         ("drain rate", rates, "entries/s", ">= 20,000"),
     ):
