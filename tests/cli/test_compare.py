@@ -249,6 +249,7 @@ def test_a_malformed_line_is_named_before_anything_is_sent(podium: Run, here: Pa
         ((*SIDES, "--report", "q.jsonl"), "file of the prompts itself"),
         ((*SIDES, "--out", "x", "--report", "./x"), "same file"),
         ((*SIDES, "--report", "no/such/folder/r.html"), "no/such/folder"),
+        ((*SIDES, "--report", "podium.yaml"), "a file that is no report"),
         (("--old", OLD), "--new"),
     ],
 )

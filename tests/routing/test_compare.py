@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from podium.errors import ConfigError
 from podium.routing.compare import Comparison, Side, changes, compare, diff, similarity
-from podium.routing.compare_summary import Observation, Summary, dollars, percentile, sign_test, summarise
+from podium.routing.compare_summary import (
+    Category,
+    Observation,
+    Summary,
+    dollars,
+    leading,
+    percentile,
+    sign_test,
+    summarise,
+)
 from podium.types import Choice, Finish, Output, Refusal, Response, Text, ToolCall, load
 
 WORDS = st.text(alphabet="abc  \n.,1", max_size=60)
@@ -247,3 +256,15 @@ def test_figures_by_hand() -> None:
         "$12.30",
         "$1,234.50",
     ]
+
+
+@given(counts=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)), max_size=12), most=st.integers(2, 8))
+def test_many_categories_become_the_largest_and_the_sum_of_the_others(counts: list[tuple[int, int, int]], most: int) -> None:
+    every = [Category(name=f"c{n}", same=a, different=b, incomparable=c) for n, (a, b, c) in enumerate(counts)]
+    shown = leading(every, most)
+    assert len(shown) == min(len(every), most)
+    for name in ("same", "different", "incomparable"):
+        assert sum(getattr(each, name) for each in shown) == sum(getattr(each, name) for each in every)
+    own = [each for each in shown if each in every]
+    assert own == [each for each in every if each in own]
+    assert len(own) >= len(shown) - 1

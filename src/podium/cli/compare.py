@@ -207,6 +207,13 @@ def check_pattern(pattern: str | None) -> None:
         compile_pattern(pattern)
 
 
+def _is_page(path: Path) -> bool:
+    """Whether a file is, or may become, a report: what is there is not overwritten for a slip of the tongue."""
+    with path.open("rb") as file:
+        begin = file.read(15).lower()
+    return not begin or begin == b"<!doctype html>"
+
+
 def check_files(prompts: str | None, out: str | None, report: str | None) -> None:
     """See that no file is written over another that is read or written. Raises `RequestError`."""
     for option, path in (("--out", out), ("--report", report)):
@@ -214,5 +221,9 @@ def check_files(prompts: str | None, out: str | None, report: str | None) -> Non
             raise RequestError(f"{option} is the file of the prompts itself.", hint=f"Give another {option}.")
     if report is not None and not Path(report).resolve().parent.is_dir():
         raise RequestError(f"--report {report}: there is no such folder.", hint="Make it first, or give another --report.")
+    if report is not None and Path(report).is_file() and not _is_page(Path(report)):
+        raise RequestError(
+            f"--report {report}: there is a file that is no report.", hint="Give another --report, or remove that file."
+        )
     if out is not None and report is not None and Path(out).resolve() == Path(report).resolve():
         raise RequestError("--out and --report are the same file.", hint="Give another --report.")

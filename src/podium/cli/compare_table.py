@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from podium.cli import console
-from podium.routing.compare_summary import dollars
+from podium.routing.compare_summary import dollars, leading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from podium.routing.compare_summary import Category, Summary, Totals
 
 _BAR = 24
+_CATEGORIES = 20
 _STYLES = {"new": "bold blue", "old": "bold yellow", "trade": "bold", "equal": "bold", "none": "bold red"}
 
 
@@ -94,7 +95,7 @@ def _show_categories(terminal: Console, categories: Sequence[Category]) -> None:
     for title in ("same", "differ", "not compared"):
         table.add_column(title, justify="right")
     table.add_column("")
-    for each in categories:
+    for each in leading(categories, _CATEGORIES):
         n = each.same + each.different + each.incomparable
         same = round(_BAR * each.same / n) if n else 0
         bar = "█" * same + "░" * (_BAR - same)

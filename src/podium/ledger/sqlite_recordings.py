@@ -16,20 +16,21 @@ from podium.ledger.store import REPLAY_TAG, Recording, Sought
 
 _ENTRY = "requested_us, request_id, spec, user_id, team, rollout, arm, outcome, duration_us, provider, model, winner"
 _OTHER_ARMS = "arm NOT IN ('candidate', 'candidate_shadow', 'legacy_shadow')"
+_NOT_TAGGED = "(tags = '[]' OR NOT EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ?))"
 _ATTEMPTS = (
     "SELECT COUNT(*), SUM(cost_pico IS NULL), COALESCE(SUM(cost_pico), 0), SUM(metered), "
     "COALESCE(SUM(input + cache_read + cache_write + cache_write_1h + input_audio), 0), "
     "COALESCE(SUM(output + reasoning + output_audio), 0) FROM attempts "
     "WHERE started_us BETWEEN ? AND ? AND request_id = ? AND requested_us = ?"
 )
-_CLOCK_US = 60_000_000
-"""What a clock may be set back or forth within a request."""
+_SLACK_US = (1_000_000, 3_600_000_000)
+"""How far a clock may be set within a request: first so much, and where nothing is found, so much."""
 
 
 def recordings(connection: sqlite3.Connection, payloads: PayloadFile, sought: Sought) -> tuple[int, list[Recording]]:
     """Return how many requests fit, and the newest of them with their bodies."""
-    conditions = ["attempts > 0", "outcome <> 'cancelled'", "NOT EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ?)"]
-    values: list[object] = [REPLAY_TAG]
+    conditions = ["attempts > 0", "outcome <> 'cancelled'", _OTHER_ARMS]
+    values: list[object] = []
     for condition, value in (
         ("requested_us >= ?", sought.since_us),
         ("requested_us < ?", sought.until_us),
@@ -39,7 +40,8 @@ def recordings(connection: sqlite3.Connection, payloads: PayloadFile, sought: So
         if value is not None:
             conditions.append(condition)
             values.append(value)
-    where = " AND ".join([*conditions, _OTHER_ARMS])
+    where = " AND ".join([*conditions, _NOT_TAGGED])
+    values.append(REPLAY_TAG)
     total: int = connection.execute(f"SELECT COUNT(*) FROM entries WHERE {where}", values).fetchone()[0]
     rows = connection.execute(
         f"SELECT {_ENTRY} FROM entries WHERE {where} ORDER BY requested_us DESC, request_id LIMIT ?", [*values, sought.most]
@@ -52,10 +54,13 @@ def _recording(connection: sqlite3.Connection, payloads: PayloadFile, row: tuple
     assert isinstance(requested_us, int)
     assert isinstance(duration_us, int)
     assert isinstance(request_id, str)
-    window = (requested_us - _CLOCK_US, requested_us + duration_us + _CLOCK_US)
-    count, unpriced, cost_pico, metered, tokens_in, tokens_out = connection.execute(
-        _ATTEMPTS, (*window, request_id, requested_us)
-    ).fetchone()
+    count = unpriced = cost_pico = metered = tokens_in = tokens_out = 0
+    for slack_us in _SLACK_US:
+        window = (requested_us - slack_us, requested_us + duration_us + slack_us)
+        found = connection.execute(_ATTEMPTS, (*window, request_id, requested_us)).fetchone()
+        count, unpriced, cost_pico, metered, tokens_in, tokens_out = found
+        if count:
+            break
     bodies = [each for each in payloads.find(request_id) if each.requested_us == requested_us]
     request = next((each for each in bodies if each.kind == "request"), None)
     response = next((each for each in bodies if each.kind == "response" and each.attempt == winner), None)

@@ -241,6 +241,21 @@ def _categories(observations: Sequence[Observation]) -> tuple[Category, ...]:
     return tuple(found)
 
 
+def leading(categories: Sequence[Category], most: int) -> list[Category]:
+    """Return at most so many categories in their order: the largest, and in the place of the last what the others sum up to."""
+    if len(categories) <= most:
+        return list(categories)
+    by_size = sorted(categories, key=lambda each: -(each.same + each.different + each.incomparable))
+    kept, rest = by_size[: most - 1], by_size[most - 1 :]
+    others = Category(
+        name=f"({len(rest):,} others)",
+        same=sum(each.same for each in rest),
+        different=sum(each.different for each in rest),
+        incomparable=sum(each.incomparable for each in rest),
+    )
+    return [*(each for each in categories if each in kept), others]
+
+
 # --- words ---------------------------------------------------------------------------------------------------------------
 
 

@@ -23,8 +23,11 @@ from podium.cli.report.figures import Distribution, Figures, distribution, make_
 from podium.cli.report.markup import Child, Markup, json_block, raw, tag
 from podium.cli.report.plots import Measure, bar, distributions, stack
 from podium.routing.compare import SideName
-from podium.routing.compare_summary import Summary, Totals
+from podium.routing.compare_summary import NOTABLE, Summary, Totals, leading
 
+_NEAR = f"less than {NOTABLE:.0%} apart"
+_CATEGORIES = 40
+"""Categories that have a row of their own."""
 _SIDES: tuple[SideName, SideName] = ("old", "new")
 
 
@@ -103,19 +106,28 @@ def _cards(summary: Summary) -> list[Markup]:
         dearest = float(max(summary.old_usd, summary.new_usd)) or 1.0
         paid = [(float(each) / dearest, usd(each), "pairs.usd") for each in (summary.old_usd, summary.new_usd)]
         words = _less(summary.cost_ratio, "cheaper")
-        cards.append(_card(f"Cost of {plural(summary.priced, 'prompt')}", "less is better", paid, summary.cheaper, words))
+        cards.append(
+            _card(f"Cost of {plural(summary.priced, 'prompt')}", "less is better", paid, summary.cheaper, words, _NEAR)
+        )
     return cards
 
 
-def _card(title: str, which: str, rows: Sequence[tuple[float, str, str]], better: SideName | None, words: str) -> Markup:
-    """A measure of both sides; `better` is the side that is, and `words` what it is."""
+def _card(
+    title: str,
+    which: str,
+    rows: Sequence[tuple[float, str, str]],
+    better: SideName | None,
+    words: str,
+    neither: str = "no difference beyond chance",
+) -> Markup:
+    """A measure of both sides; `better` is the side that is, and `words` what it is, or `neither` where none is."""
     drawn = []
     for side, (share, written, name) in zip(_SIDES, rows, strict=True):
         figure = name.replace("pairs.", f"pairs.{side}_") if name.startswith("pairs.") else f"{side}.{name}"
         drawn.append(
             tag("div", _chip(side), bar(share, side), tag("span", written, class_="value", data_figure=figure), class_="row")
         )
-    end = tag("p", "no difference beyond chance" if better is None else f"✓ {better} {words}", class_=f"end {better or 'none'}")
+    end = tag("p", neither if better is None else f"✓ {better} {words}", class_=f"end {better or 'none'}")
     return tag("section", tag("h2", title, tag("small", which)), drawn, end, class_="card")
 
 
@@ -202,7 +214,7 @@ def _titles(titles: Sequence[str], last: str | None = None) -> Markup:
 
 def _agreement(summary: Summary) -> Markup:
     rows = []
-    for each in summary.categories:
+    for each in leading(summary.categories, _CATEGORIES):
         counts = (each.same, each.different, each.incomparable)
         head = tag("th", each.name or "(no category)", scope="row")
         rows.append(tag("tr", head, (tag("td", count) for count in counts), tag("td", _shares(counts), class_="drawn")))

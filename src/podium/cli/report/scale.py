@@ -28,7 +28,7 @@ class Scale(Value, frozen=True, kw_only=True):
     def at(self, value: float) -> float:
         """Return where a value lies: 0 at the low end, 1 at the high one."""
         if self.logarithmic:
-            return log10(value / self.low) / log10(self.high / self.low)
+            return (log10(value) - log10(self.low)) / (log10(self.high) - log10(self.low))
         return (value - self.low) / (self.high - self.low)
 
     def counts(self, values: Sequence[float], bins: int) -> list[int]:
