@@ -41,6 +41,10 @@ class Served(SimpleHTTPRequestHandler):
     def log_request(self, *_: Any) -> None:
         self.asked.append(self.path)
 
+    def end_headers(self) -> None:
+        self.send_header("Cache-Control", "no-store")  # else a page that was seen before is asked for only at times
+        super().end_headers()
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
