@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from random import Random
 from typing import Any
 
@@ -176,8 +177,21 @@ def test_beside_a_legacy_that_costs_nothing_any_price_is_beyond_the_cap(cost: fl
 def test_limits_are_legacys_95th_percentile_of_latency_and_99th_of_cost() -> None:
     values = [float(number) for number in range(1, 101)]
     Random(1).shuffle(values)
-    assert freeze(values, values) == Baseline(latency_s=95.0, cost_usd=99.0)
+    assert freeze(values, [value**2 for value in values]) == Baseline(latency_s=95.0, cost_usd=9801.0)
     assert freeze([3.0], []) == Baseline(latency_s=3.0, cost_usd=None)
+    assert freeze(values, [], latency_share=0.5).latency_s == 50.0
+
+
+def test_a_dearer_candidate_is_found_out_where_every_call_of_legacys_costs_the_same() -> None:
+    baseline = freeze([], [Decimal("0.01")] * 200)
+    assert baseline.cost_usd == 0.02
+    guard = Guard(margins={"cost": 0.1})
+    tally = Tally(guard, baseline)
+    prices: tuple[tuple[Arm, str], ...] = (("legacy", "0.01"), ("candidate", "0.02"))
+    for number in range(60):
+        for arm, price in prices:
+            tally.observe(Observation(arm=arm, unit_id=f"{number}", cost_usd=Decimal(price)), step=0, at=0.0, seen=set())
+    assert find(guard, tally.take(), "cost", step=0, ramp_began_at=0.0).alarmed
 
 
 # --- Tallies, and what merges ----------------------------------------------------------------------------------------

@@ -339,7 +339,7 @@ class GuardSection(Section):
     latency: LatencyGuardSection | None = None
     """How many more of its answers may be slow."""
     cost: MarginSection | None = None
-    """How much more it may cost, as a share of what legacy's dearest calls cost (their p99)."""
+    """How much more it may cost, as a share of legacy's p99, or of twice its mean where that is more."""
     alpha: Points = 0.01
     """The chance that a candidate within all margins is ever rolled back, at most."""
     beta: Points = 0.05

@@ -5,8 +5,9 @@ latency, cost and quality of both arms; `eprocess` turns that into two amounts o
 by more than the margin (roll back), and that it is not (step on). Both may be looked at at any time.
 
 Rules.
-- Each metric becomes a loss in [0, 1]: failed or not; latency over legacy's p95 or not; cost as a share of legacy's p99, capped
-  there; 1 - quality. Both limits are frozen before step 1 (`Baseline`): a limit that follows the traffic follows the candidate
+- Each metric becomes a loss in [0, 1]: failed or not; latency over legacy's p95 or not; cost as a share of a cap, and capped
+  there; 1 - quality. The cap is legacy's p99, or twice its mean where that is more: where all calls cost much the same, a
+  candidate that costs ten times as much would else hit the cap that legacy hits, and look alike. Both limits are frozen before step 1 (`Baseline`): a limit that follows the traffic follows the candidate
   too. A margin is in the same units: 0.01 is one failure more in a hundred, or one hundredth of the cap.
 - Only units that were drawn by their bucket are observed (`Decision.by`): test users and rules are no sample. Each counts once
   a ramp step: sticky users repeat themselves, and two of a hundred who fail half their requests would look like a bad arm.
@@ -148,7 +149,7 @@ class Baseline(Value, frozen=True, kw_only=True):
     latency_s: float | None = None
     """Its 95th percentile, or what `Guard` says instead."""
     cost_usd: float | None = None
-    """Its 99th percentile, the cap on costs."""
+    """The cap on costs: its 99th percentile, or twice its mean where that is more."""
 
 
 class Observation(Value, frozen=True, kw_only=True):
@@ -234,8 +235,15 @@ def merge(parts: Iterable[Evidence]) -> Evidence:
 
 
 def freeze(latencies_s: Iterable[float], costs_usd: Iterable[Decimal | float], *, latency_share: float = 0.95) -> Baseline:
-    """Return legacy's limits from its answers before step 1: 95th percentile of latency, 99th of cost (nearest rank)."""
-    return Baseline(latency_s=_percentile(latencies_s, latency_share), cost_usd=_percentile(map(float, costs_usd), 0.99))
+    """Return legacy's limits from its answers before step 1.
+
+    Latency: its 95th percentile (nearest rank), or what `latency_share` says. Cost: its 99th, or twice its mean where that is
+    more.
+    """
+    costs = [float(cost) for cost in costs_usd]
+    dearest = _percentile(costs, 0.99)
+    cap = None if dearest is None else max(dearest, 2 * math.fsum(costs) / len(costs))
+    return Baseline(latency_s=_percentile(latencies_s, latency_share), cost_usd=cap)
 
 
 def losses(observation: Observation, baseline: Baseline) -> dict[Metric, float]:
