@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from making import Make
 from podium import Models
@@ -290,3 +291,70 @@ async def test_a_probe_brings_the_candidate_back(climbing: Models, sim: Sim, mon
     result = await climbing.generate_text("chat", user_id=arms(climbing)["candidate"], prompt="Hello")
     assert result.target.provider == "anthropic"
     assert climbing.statistics()["rollouts"]["ramps"]["breakers"] == {"chat": "closed"}
+
+
+# --- quality ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def judge_url() -> AsyncIterator[str]:
+    """A judge over HTTP: what claims to be good is worth 90, what refuses 20, and riddles cannot be scored."""
+
+    async def score(request: web.Request) -> web.Response:
+        asked = (await request.json())["messages"][-1]["content"]
+        answer = asked.partition("<answer>")[2]
+        text = "who knows" if "riddle" in asked else "90" if "good" in answer else "Score: 20"
+        message = {"role": "assistant", "content": text}
+        body = {"id": "j", "object": "chat.completion", "created": 1, "model": "judge"}
+        choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+        usage = {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}
+        return web.json_response({**body, "choices": choices, "usage": usage})
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", score)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    await runner.cleanup()
+
+
+def judged(make: Make, folder: Path, judge_url: str, **ramp: Any) -> Models:
+    quality = {"judge": "grader/judge", "margin": "10%", "sample": "100%"}
+    settings = config(folder, ramp={**FAST, "steps": [50, 100], **ramp}, guard={"quality": quality})
+    return make(**settings, providers={"grader": {"base_url": judge_url, "api_key": "sim"}})
+
+
+async def test_a_candidate_whose_answers_a_judge_finds_worse_is_rolled_back(
+    make: Make, sim: Sim, folder: Path, judge_url: str
+) -> None:
+    sim.set("gpt-4o", answer="A good answer.")
+    sim.set("claude-sonnet-4-5", answer="I would rather not.")
+    models = judged(make, folder, judge_url)
+    await asyncio.to_thread(models.rollouts.ramps.start, "chat")
+    state = await Traffic(models).until(lambda state: state.climb.status == "rolled_back")
+    assert "quality" in state.climb.reason
+    assert state.verdict is not None
+    (finding,) = state.verdict.findings
+    assert finding.here.legacy_mean == pytest.approx(0.1)
+    assert finding.here.candidate_mean == pytest.approx(0.8)
+    assert models.statistics()["rollouts"]["ramps"]["quality"]["judged"] > 10
+
+
+async def test_scores_that_cannot_be_read_are_counted_and_are_no_evidence(
+    make: Make, sim: Sim, folder: Path, judge_url: str
+) -> None:
+    models = judged(make, folder, judge_url)
+    await asyncio.to_thread(models.rollouts.ramps.start, "chat")
+    models.rollouts.ramps.beat_s = 3600.0
+    user = arms(models)["candidate"]
+    await models.generate_text("chat", user_id=user, prompt="Tell me a riddle")
+    gradual = models.gradual("chat", legacy=lambda name: name, generate=lambda model, prompt: "a good old answer")
+    assert await gradual.generate_text("openai/gpt-4o", user_id=arms(models)["legacy"], prompt="Hello") == "a good old answer"
+    await asyncio.sleep(0)  # afterwards comes after the caller
+    await models._aside.close()
+    assert models.statistics()["rollouts"]["ramps"]["quality"] == {"judged": 1, "skipped": 0, "unreadable": 1, "failed": 0}
+    assert [(news.arm, news.quality) for news in models.rollouts.ramps.hearing.news if news.quality is not None] == [
+        ("legacy", 0.9)
+    ]

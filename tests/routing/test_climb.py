@@ -58,7 +58,7 @@ def test_a_climb_that_measures_legacy_moves_nobody_until_it_has_enough_answers()
     latencies = tuple(float(each) for each in range(1, 21))
     moved = then(move, measured=Measured(answers=20, latencies_s=latencies, costs_usd=(0.1, 0.3)), at=99.0)
     assert (moved.climb.status, moved.climb.step, moved.rollout.percent) == ("climbing", 0, 5.0)
-    assert moved.climb.baseline == Baseline(latency_s=19.0, cost_usd=0.3)
+    assert moved.climb.baseline == Baseline(latency_s=19.0, cost_usd=0.4)
     assert moved.climb.climbing_at == moved.climb.step_began_at == 99.0
 
 

@@ -19,7 +19,15 @@ from typing import Any, NamedTuple, TypeAlias, cast
 from podium.config.aliases import check_spec
 from podium.config.problems import Path, show
 from podium.config.providers import check_name
-from podium.config.sections import GuardSection, RampSection, RolloutSection, RuleSection
+from podium.config.sections import (
+    GuardSection,
+    LatencyGuardSection,
+    MarginSection,
+    QualityGuardSection,
+    RampSection,
+    RolloutSection,
+    RuleSection,
+)
 from podium.config.shape import Reader
 from podium.config.values import LEGACY_PERCENTILES
 from podium.routing.climb import Course
@@ -29,6 +37,7 @@ from podium.routing.snapshot import Shadow, Snapshot
 
 Fault: TypeAlias = tuple[Path, str, str]
 """Where, what, and what to do."""
+Margin: TypeAlias = MarginSection | LatencyGuardSection | QualityGuardSection
 
 
 class Moves(NamedTuple):
@@ -115,9 +124,9 @@ def _course(reader: Reader, section: RolloutSection, path: Path) -> Course | Non
     if ramp.holdout == 0 and ramp.steps[-1] == 100:
         reader.warn((*path, "ramp", "holdout"), "at 100 % nothing is guarded any more.", "Hold out a little: `holdout: 1%`.")
     margins: dict[Metric, float] = {}
-    for metric, part in (("error_rate", guard.error_rate), ("latency", guard.latency), ("cost", guard.cost)):
+    for metric, part in _margins(guard):
         if part is not None:
-            margins[cast(Metric, metric)] = part.margin
+            margins[metric] = part.margin
     over = guard.latency.over if guard.latency is not None else "legacy p95"
     return Course(
         ramp=Ramp(
@@ -134,6 +143,8 @@ def _course(reader: Reader, section: RolloutSection, path: Path) -> Course | Non
             latency_share=LEGACY_PERCENTILES[over] if isinstance(over, str) else 0.95,
             latency_limit_s=None if isinstance(over, str) else over,
         ),
+        judge=None if guard.quality is None else guard.quality.judge,
+        sample=0.0 if guard.quality is None else guard.quality.sample,
     )
 
 
@@ -153,12 +164,17 @@ def _ramp_faults(ramp: RampSection, hash: str) -> Iterator[Fault]:
                 yield place, f"{show(share)} is no whole percent, as `legacy_js` draws.", "Write a whole number."
 
 
+def _margins(guard: GuardSection) -> tuple[tuple[Metric, Margin | None], ...]:
+    """What a guard may watch, and what is said of each."""
+    return (("error_rate", guard.error_rate), ("latency", guard.latency), ("cost", guard.cost), ("quality", guard.quality))
+
+
 def _guard_faults(guard: GuardSection) -> Iterator[Fault]:
     """What is wrong with a guard."""
     for key, chance in (("alpha", guard.alpha), ("beta", guard.beta)):
         if not 0 < chance < 1:
             yield (key,), "a chance is over 0 % and under 100 %.", "Write `1%`."
-    for key, part in (("error_rate", guard.error_rate), ("latency", guard.latency), ("cost", guard.cost)):
+    for key, part in _margins(guard):
         if part is not None and part.margin >= 1:
             yield (key, "margin"), "a margin of 100 % guards nothing.", f"Write `1%`, or leave `{key}` out."
 
@@ -186,6 +202,9 @@ def check_rollouts(reader: Reader, snapshot: Snapshot, tiers: Collection[str], p
         for key, spec in (("legacy", rollout.legacy), ("candidate", rollout.candidate)):
             if spec and spec not in snapshot.aliases:
                 check_spec(reader, snapshot, spec, (*path, key), tiers, providers)
+        course = snapshot.courses.get(name)
+        if course is not None and course.judge is not None and course.judge not in snapshot.aliases:
+            check_spec(reader, snapshot, course.judge, (*path, "guard", "quality", "judge"), tiers, providers)
         if rollout.legacy is not None and rollout.legacy == rollout.candidate:
             reader.warn(path, "both arms are the same spec.", "Let `candidate` name what is new.")
         if name in snapshot.shadows and not snapshot.track_cost:

@@ -331,6 +331,17 @@ class LatencyGuardSection(Section):
     """What counts as slow: a percentile of legacy's answers before the first step, or a duration."""
 
 
+class QualityGuardSection(Section):
+    """How much worse the candidate's answers may be."""
+
+    judge: Name
+    """The spec that scores answers from 0 to 100."""
+    margin: Points
+    """Of full quality."""
+    sample: Points = 0.05
+    """How many of the answers are judged."""
+
+
 class GuardSection(Section):
     """What a candidate is held to while it climbs."""
 
@@ -340,6 +351,8 @@ class GuardSection(Section):
     """How many more of its answers may be slow."""
     cost: MarginSection | None = None
     """How much more it may cost, as a share of legacy's p99, or of twice its mean where that is more."""
+    quality: QualityGuardSection | None = None
+    """How much worse its answers may be, as a judge scores them."""
     alpha: Points = 0.01
     """The chance that a candidate within all margins is ever rolled back, at most."""
     beta: Points = 0.05

@@ -206,6 +206,7 @@ class Gradual:
             began = time.perf_counter()
             with models.rollouts.ramps.hearing.timing(choice):
                 answer = await self._ask_legacy(legacy, spec, theirs)
+            models.rollouts.ramps.after_function(choice, ask, answer)
             if shadows is not None:
                 choice = choice.replace(other=self._candidate(spec))
                 shadows.after_function(choice, request_id or fresh_id(), spec, ask, answer, time.perf_counter() - began)

@@ -168,19 +168,20 @@ class _Bridge:
         if not self.is_async:
             with timing:
                 answer = function()
-            self._shadow(choice, ask, answer, began)
+            self._answered(choice, ask, answer, began)
             return answer
 
         async def heard() -> Any:
             with timing:
                 answer = await awaited(function())
-            self._shadow(choice, ask, answer, began)
+            self._answered(choice, ask, answer, began)
             return answer
 
         return heard()
 
-    def _shadow(self, choice: Choice, ask: Mapping[str, Any], answer: Any, began: float) -> None:
-        """Let the candidate be asked too, where it is a spec."""
+    def _answered(self, choice: Choice, ask: Mapping[str, Any], answer: Any, began: float) -> None:
+        """Let what a function answered be judged, and the candidate be asked too, where it is a spec."""
+        self._models.rollouts.ramps.after_function(choice, ask, answer)
         shadows = self._models._shadows_of(self._rollout)
         if shadows is not None and choice.arm == "legacy" and not callable(self._candidate):
             choice = choice.replace(other=self._candidate or choice.other)

@@ -16,14 +16,12 @@ from contextlib import suppress
 from functools import cached_property, partial
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, Unpack
 
 from msgspec.structs import replace
-from pydantic_core import PydanticCustomError
 
 from podium import config
 from podium.catalog.pricing import PriceBook
-from podium.config.values import duration
 from podium.engine.account import Account
 from podium.engine.around import Around, Shared, State
 from podium.engine.aside import MOST_RUNNING, Aside
@@ -32,13 +30,14 @@ from podium.engine.books import Books
 from podium.engine.forks import register
 from podium.engine.language_model import LanguageModel, fresh_id
 from podium.engine.rollout_choice import Asker, Choice
+from podium.engine.rollout_deciders import load_duration
 from podium.engine.rollouts import Rollouts
 from podium.engine.runner import Run
 from podium.engine.stream import TextStream
 from podium.engine.sync import SyncModels
 from podium.engine.text import Ask, check_caller, load_metadata, load_request
 from podium.engine.transport import AiohttpTransport, Transport
-from podium.errors import AllTargetsFailed, PodiumError, RequestError, SpecError, StoreError
+from podium.errors import AllTargetsFailed, PodiumError, SpecError, StoreError
 from podium.ledger import UsageRow
 from podium.observe.observers import Observer
 from podium.observe.report import Report
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     from podium.engine.shadow import Shadows
     from podium.routing.compare import Comparison, JudgeChoice
 
+Called: TypeAlias = tuple[str, str | None, str | None, str | None, float | str | None]
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_TIMEOUT_S = 600.0
@@ -76,6 +76,7 @@ class Models:
         """Blocking twins of the async methods, over one background loop."""
         shadows = sum(shadow.max_concurrent for shadow in snapshot.shadows.values())
         self._aside = Aside(self.sync, most_running=MOST_RUNNING + shadows)
+        self.rollouts.ramps.judge_with(self)
         register(self)
 
     # --- calls ----------------------------------------------------------------------------------------------------------
@@ -163,7 +164,7 @@ class Models:
             ask=ask,
             user_id=user_id,
             timeout=timeout,
-            time_s=None if timeout is None else _load_timeout(timeout),
+            time_s=None if timeout is None else load_duration("timeout", timeout),
             judge=judge,
             answer_pattern=answer_pattern,
             fields=fields,
@@ -258,7 +259,6 @@ class Models:
         state = self._state
         plan, choice = self._plan(state, spec, user_id, experiment, pin, request.metadata, choice)
         request_id = request_id or fresh_id()
-        shadows = None if choice is None else self._shadows_of(choice.rollout)
         run = Run(
             Around(self._shared, state, plan),
             plan,
@@ -277,9 +277,18 @@ class Models:
                 self._holds(choice),
                 self.rollouts.ramps.hearing.hears(choice),
             ),
-            afterwards=shadows.after(choice, request_id, spec, user_id, experiment, timeout, request) if shadows else None,
+            afterwards=self._afterwards(choice, request, (request_id, spec, user_id, experiment, timeout)),
         )
         return run, plan
+
+    def _afterwards(self, choice: Choice | None, request: Request, call: Called) -> Callable[[Run], object] | None:
+        """What is done once a governed call was answered: it is shadowed, or judged, or both."""
+        if choice is None:
+            return None
+        shadows, judging = self._shadows_of(choice.rollout), self.rollouts.ramps.judging
+        shadow = shadows.after(choice, *call, request) if shadows else None
+        judge = judging.after(choice, request) if judging else None
+        return (lambda run: (shadow(run), judge(run))) if shadow and judge else shadow or judge
 
     @cached_property
     def _shadows(self) -> Shadows:
@@ -299,7 +308,7 @@ class Models:
     def _time_s(plan: Plan, timeout: float | str | None, snapshot: Snapshot) -> float:
         """The whole request's time: the call's, else the plan's, else the longest of its providers', else the default."""
         if timeout is not None:
-            return _load_timeout(timeout)
+            return load_duration("timeout", timeout)
         if plan.timeout_s is not None:
             return plan.timeout_s
         return max(
@@ -444,14 +453,6 @@ class Models:
         """What runs at this moment (upstream calls, slots), and how ledger and limits fare; for people and dashboards."""
         facts = {**self._shared.statistics(), **self._books.statistics(), "aside": self._aside.statistics()}
         return {**facts, "rollouts": self.rollouts.statistics()} if self.rollouts.exist else facts
-
-
-def _load_timeout(timeout: float | str) -> float:
-    try:
-        return duration(timeout)
-    except PydanticCustomError as error:
-        context = error.context or {}
-        raise RequestError(f"`timeout`: {context['message']}", param="timeout", hint=context.get("hint")) from None
 
 
 def create_models(

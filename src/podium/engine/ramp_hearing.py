@@ -47,9 +47,11 @@ class News(NamedTuple):
     unit_id: str
     at: float
     failed: bool | None
-    """None: the unit was drawn for a candidate that is down, and sent to legacy."""
-    latency_s: float | None
-    cost_usd: Decimal | None
+    """None: the unit was drawn for a candidate that is down, and sent to legacy; or a judge has found something."""
+    latency_s: float | None = None
+    cost_usd: Decimal | None = None
+    quality: float | None = None
+    """What a judge found later; then it is all that is known."""
 
 
 class Hearing:
@@ -89,13 +91,17 @@ class Hearing:
         breaker = self._breakers.get((choice.rollout, choice.arm))
         if breaker is None or choice.by != "bucket" or choice.unit_id is None:
             return
-        self._keep(choice, failed, None if failed else latency_s, cost_usd)
+        self._keep(choice, failed, latency_s=None if failed else latency_s, cost_usd=cost_usd)
         now = time.monotonic()
         changed = breaker.note(failed, now, random.random())
         if changed is not None and choice.arm == "candidate":
             self._told(choice.rollout, changed, breaker.wait_s(now))
 
-    def _keep(self, choice: Choice, failed: bool | None, latency_s: float | None, cost_usd: Decimal | None) -> None:
+    def take_quality(self, choice: Choice, quality: float) -> None:
+        """Take what a judge found of an answer, 0 to 1."""
+        self._keep(choice, None, quality=quality)
+
+    def _keep(self, choice: Choice, failed: bool | None, **found: Any) -> None:
         """Keep news for the store."""
         if choice.stage is None or choice.unit_id is None:
             return
@@ -103,14 +109,12 @@ class Hearing:
             self.news.popleft()
             self.dropped += 1
         self.heard += 1
-        self.news.append(
-            News(choice.rollout, choice.stage, choice.arm, choice.unit_id, time.time(), failed, latency_s, cost_usd)
-        )
+        self.news.append(News(choice.rollout, choice.stage, choice.arm, choice.unit_id, time.time(), failed, **found))
 
     def divert(self, choice: Choice) -> float:
         """Take that a unit drawn for the candidate is sent to legacy; returns for how long the candidate is not asked."""
         self.diverted += 1
-        self._keep(choice, None, None, None)
+        self._keep(choice, None)
         return self.wait_s(choice.rollout)
 
     def is_down(self, rollout: Rollout, *, asks: bool) -> bool:

@@ -117,7 +117,7 @@ class RampWork:
             diverted: Counter[int] = Counter()
             for at in fresh:
                 news = heard[at]
-                if news.failed is None:
+                if _is_diverted(news):
                     diverted[news.stage.step] += 1
                 else:
                     tally.observe(observations[at], step=news.stage.step, at=news.at, seen=set())
@@ -157,8 +157,19 @@ def _next(picture: Picture, at: float) -> Move:
 
 def _key(news: News, one: Observation) -> str:
     """Under what the store knows that this was counted."""
-    return f"{news.stage.step}:diverted:{news.unit_id}" if news.failed is None else one.key(news.stage.step)
+    return f"{news.stage.step}:diverted:{news.unit_id}" if _is_diverted(news) else one.key(news.stage.step)
+
+
+def _is_diverted(news: News) -> bool:
+    return news.failed is None and news.quality is None
 
 
 def _observed(news: News) -> Observation:
-    return Observation(arm=news.arm, unit_id=news.unit_id, failed=news.failed, latency_s=news.latency_s, cost_usd=news.cost_usd)
+    return Observation(
+        arm=news.arm,
+        unit_id=news.unit_id,
+        failed=news.failed,
+        latency_s=news.latency_s,
+        cost_usd=news.cost_usd,
+        quality=news.quality,
+    )

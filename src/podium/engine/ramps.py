@@ -13,11 +13,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from podium.engine.ramp_hearing import Hearing
+from podium.engine.rollout_choice import Choice
 from podium.errors import RequestError
 from podium.routing.climb import Climb, Course, Measured, Move, begin, pause, resume, stop, verdict_on
 from podium.routing.guard import Drawn
@@ -29,6 +30,8 @@ from podium.types import Value
 
 if TYPE_CHECKING:
     from podium.coordination.ramps import Picture, Point, SqliteRamps
+    from podium.engine.models import Models
+    from podium.engine.ramp_judging import Judging
     from podium.engine.ramp_watch import RampWatch
     from podium.engine.rollouts import Rollouts
 
@@ -63,6 +66,8 @@ class Ramps:
         self._courses = snapshot.courses
         self._path = path
         self.beat_s = beat_s
+        self.judging: Judging | None = None
+        """What lets answers be judged; None: no guard watches quality."""
         self._begin()
 
     def _begin(self) -> None:
@@ -87,6 +92,13 @@ class Ramps:
         """After a fork, in the child: what its parent heard is not its own."""
         self._begin()
 
+    def judge_with(self, models: Models) -> None:
+        """Let answers be judged by these models, where a guard watches quality."""
+        if any(course.judge is not None for course in self._courses.values()):
+            from podium.engine.ramp_judging import Judging
+
+            self.judging = Judging(models)
+
     def wake(self) -> None:
         """Begin the work, where there is any."""
         if self._watch is not None or self._path is None:
@@ -96,6 +108,11 @@ class Ramps:
         with self._lock:
             if self._watch is None:
                 self._watch = RampWatch(self, self._path, self.beat_s)
+
+    def after_function(self, choice: Choice, ask: Mapping[str, Any], answer: Any) -> None:
+        """Let what a function answered be judged, where a guard watches quality."""
+        if self.judging is not None:
+            self.judging.after_function(choice, ask, answer)
 
     def close(self) -> None:
         """File what was heard last, and end the work. It blocks for a moment."""
@@ -110,7 +127,9 @@ class Ramps:
             return {}
         watch = self._watch
         failures = 0 if watch is None else watch.failures
-        facts = {"leads": watch is not None and watch.work.leads, "failures": failures}
+        facts: dict[str, Any] = {"leads": watch is not None and watch.work.leads, "failures": failures}
+        if self.judging is not None:
+            facts["quality"] = self.judging.statistics()
         return {"ramps": {**self.hearing.statistics(), **facts}}
 
     # --- what people do -------------------------------------------------------------------------------------------------

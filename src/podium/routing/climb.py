@@ -43,6 +43,10 @@ class Course(Value, frozen=True, kw_only=True):
 
     ramp: Ramp = Ramp()
     guard: Guard = Guard()
+    judge: str | None = None
+    """The spec that scores answers, where quality is guarded."""
+    sample: float = 0.05
+    """The share of the answers that it scores."""
 
 
 class Measured(Value, frozen=True, kw_only=True):

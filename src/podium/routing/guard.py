@@ -7,8 +7,9 @@ by more than the margin (roll back), and that it is not (step on). Both may be l
 Rules.
 - Each metric becomes a loss in [0, 1]: failed or not; latency over legacy's p95 or not; cost as a share of a cap, and capped
   there; 1 - quality. The cap is legacy's p99, or twice its mean where that is more: where all calls cost much the same, a
-  candidate that costs ten times as much would else hit the cap that legacy hits, and look alike. Both limits are frozen before step 1 (`Baseline`): a limit that follows the traffic follows the candidate
-  too. A margin is in the same units: 0.01 is one failure more in a hundred, or one hundredth of the cap.
+  candidate that costs ten times as much would else hit the cap that legacy hits, and look alike. Both limits are frozen before
+  step 1 (`Baseline`): a limit that follows the traffic follows the candidate too. A margin is in the same units: 0.01 is one
+  failure more in a hundred, or one hundredth of the cap.
 - Only units that were drawn by their bucket are observed (`Decision.by`): test users and rules are no sample. Each counts once
   a ramp step: sticky users repeat themselves, and two of a hundred who fail half their requests would look like a bad arm.
 - alpha is split over the metrics: the chance that a harmless candidate is ever rolled back stays under alpha for all of them
