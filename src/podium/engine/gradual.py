@@ -121,6 +121,9 @@ class Gradual:
         self._given = legacy
         if legacy is not None and not callable(legacy) and not isinstance(legacy, str):
             raise RequestError("`legacy` is neither a function nor a spec.", param="legacy", hint="Give one of them.")
+        models.rollouts.declared(rollout)
+        if isinstance(legacy, str):
+            models.rollouts.check(legacy)
         _ = self._legacy
         self._names = dict(legacy_names or {})
         self._generate = generate
