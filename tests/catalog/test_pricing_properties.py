@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from decimal import Decimal, localcontext
 from fractions import Fraction
@@ -220,6 +221,16 @@ def test_the_highest_cost_is_at_least_what_any_split_of_the_tokens_costs_wheneve
     assert highest is not None
     assert cost is not None
     assert highest >= cost
+
+
+@given(rows(), usages, times, st.sampled_from([None, {"service_tier": "priority"}]))
+def test_the_highest_cost_in_pico_dollars_is_the_highest_cost_rounded_up(
+    row: Row, usage: Usage, at: float, context: dict[str, str] | None
+) -> None:
+    price = Price(row)
+    highest = price.highest(usage.total_input, usage.total_output, at, context)
+    pico = price.highest_pico(usage.total_input, usage.total_output, at, context)
+    assert pico == (None if highest is None else math.ceil(Fraction(highest) * 10**12))
 
 
 @given(rows(), usages, times)

@@ -182,7 +182,7 @@ def _second(time: str) -> float:
 class Price:
     """What one model costs: `cost(usage)` in exact USD."""
 
-    __slots__ = ("_cache", "_clock", "_fitting", "_only", "_scale", "_spans", "_variants", "row")
+    __slots__ = ("_cache", "_clock", "_fitting", "_only", "_plain", "_scale", "_spans", "_variants", "row")
 
     def __init__(self, row: Row, clock: Callable[[], float] | None = None) -> None:
         """Compile a row. `clock` gives epoch seconds where a price depends on time and the caller says none."""
@@ -204,6 +204,16 @@ class Price:
         self._fitting: dict[tuple[tuple[str, str], ...], tuple[int, ...]] = {}
         self._only = (self._compiled(0, ()),) if len(self._spans) == 1 else None
         """The rates of a price that no time changes."""
+        self._plain = self._plain_rates()
+
+    def _plain_rates(self) -> tuple[int, int, int] | None:
+        """Fee and dearest rates in pico-USD, where neither the time nor the size of a request changes them, as nearly always."""
+        if self._only is None or len(self._only[0]) > 1 or self._scale > _PICO:
+            return None
+        (step,), unit = self._only[0], 10 ** (_PICO - self._scale)
+        if step.dearest_input is None or step.dearest_output is None:
+            return None
+        return step.fee * unit, step.dearest_input * unit, step.dearest_output * unit
 
     def __repr__(self) -> str:
         said = ", ".join(f"{name}={rate}" for name, rate in self._spans[0].charges[0][1].items())
@@ -274,6 +284,9 @@ class Price:
         self, input_tokens: int, output_tokens: int, at: float | None = None, context: Context | None = None
     ) -> int | None:
         """Return what `highest` says in pico-USD, rounded up."""
+        if self._plain is not None and not (context and self._variants):
+            fee, read, write = self._plain
+            return fee + input_tokens * read + output_tokens * write
         worst = self._worst(input_tokens, output_tokens, at, context, 0)
         if worst is None:
             return None

@@ -149,8 +149,11 @@ class Books:
 
     def limited(self, user_id: str | None, team: str | None) -> bool:
         """Whether any limit of a user or a team may concern a request."""
-        snapshot = self._snapshot
-        return (user_id is not None and user_id in snapshot.users) or (team is not None and team in snapshot.teams)
+        user = None if user_id is None else self._snapshot.users.get(user_id)
+        if user is not None and user.allowance.limits_anything:
+            return True
+        group = None if team is None else self._snapshot.teams.get(team)
+        return group is not None and group.allowance.limits_anything
 
     def swap(self, snapshot: Snapshot) -> None:
         """Keep to the limits of another snapshot from now on."""

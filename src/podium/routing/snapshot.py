@@ -111,6 +111,13 @@ class Allowance(Value, frozen=True, kw_only=True):
     timezone: str = "UTC"
     """IANA name: where days and months begin."""
 
+    @property
+    def limits_anything(self) -> bool:
+        """Whether there is any limit."""
+        money = self.cost_day_usd is not None or self.cost_month_usd is not None
+        rates = self.requests_per_minute is not None or self.tokens_per_minute is not None
+        return money or rates or self.max_concurrent is not None
+
 
 class Team(Value, frozen=True, kw_only=True):
     """Several users whose use is counted together."""
