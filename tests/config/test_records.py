@@ -180,8 +180,12 @@ def test_a_config_that_is_no_file_keeps_its_records_in_memory_unless_a_folder_is
 
 
 def test_the_file_of_fetched_prices_is_used_once_it_is_there(tmp_path: Path) -> None:
+    usual = tmp_path / "pricing-cache.json"
+    assert from_yaml("", tmp_path).pricing_cache == str(usual), "it may be written while we run"
+    usual.mkdir()
     assert from_yaml("", tmp_path).pricing_cache is None
-    (tmp_path / "pricing-cache.json").write_text("{}")
+    usual.rmdir()
+    usual.write_text("{}")
     assert from_yaml("", tmp_path).pricing_cache == str(tmp_path / "pricing-cache.json")
     assert from_yaml("pricingCache: prices/all.json\n", tmp_path).pricing_cache == str(tmp_path / "prices" / "all.json")
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from podium import load_models
 from podium.catalog.price_sheet import load_heading, load_row
 from podium.engine.price_bundle import BundledLayer, bundled_source, read_bundled
 from podium.engine.price_fetch import Fetched, fetch_prices
@@ -451,6 +452,18 @@ def test_a_file_that_cannot_be_read_leaves_the_bundled_prices_and_a_word(tmp_pat
     book = load_prices(tmp_path)
     assert "Is a directory" in book.problems[0]
     assert book["openai/gpt-4o"].cost(MILLION) == Decimal("12.5")
+
+
+def test_prices_that_are_fetched_for_the_first_time_while_a_process_runs_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("podium.engine.books._LOOK_EVERY_S", 0.0)
+    config = tmp_path / "podium.yaml"
+    config.write_text("providers: {openai: {api_key: x}}\n")
+    models = load_models(config)
+    assert models.pricing["openai/gpt-4o"].cost(MILLION) == Decimal("12.5")
+    (tmp_path / "pricing-cache.json").write_text('{"models": {"openai/gpt-4o": {"inputPerMillion": 1, "outputPerMillion": 1}}}')
+    assert models.pricing["openai/gpt-4o"].cost(MILLION) == 2
 
 
 def test_a_row_that_was_spoilt_by_hand_is_passed_over_with_a_word(tmp_path: Path) -> None:

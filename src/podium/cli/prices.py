@@ -56,10 +56,11 @@ FileOption = Annotated[
 
 
 def _file(given: str | None, opened: Opened) -> str:
-    """The file of fetched prices: the one that is named, the config's, or the usual one beside the config."""
-    if named := given or opened.models.snapshot.pricing_cache:
-        return named
-    return str((opened.path.parent if opened.path else Path()) / FILE_NAME)
+    """The file of fetched prices: the one that is named, the config's, or the usual one here; written as one would from here."""
+    if given:
+        return given
+    path, here = Path(opened.models.snapshot.pricing_cache or FILE_NAME), Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 @app.command()

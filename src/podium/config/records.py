@@ -92,11 +92,11 @@ def find_data_dir(reader: Reader, head: HeadSection, values: Mapping[str, str]) 
 
 
 def find_pricing_cache(reader: Reader, head: HeadSection) -> str | None:
-    """Return the path of the file of fetched prices; None where none is named and none is there."""
+    """Return the path of the file of fetched prices, be it there or not; None for a config that is no file and names none."""
     if head.pricing_cache is not None:
         return _path(reader, "pricing_cache", head.pricing_cache, is_folder=False)
     usual = reader.document.directory / PRICING_CACHE
-    return str(usual.absolute()) if reader.document.written and usual.is_file() else None
+    return str(usual.absolute()) if reader.document.written and not usual.is_dir() else None
 
 
 def _path(reader: Reader, key: str, written: str, *, is_folder: bool) -> str:
