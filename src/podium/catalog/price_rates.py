@@ -207,7 +207,7 @@ class Price:
         self._plain = self._plain_rates()
 
     def _plain_rates(self) -> tuple[int, int, int] | None:
-        """Fee and dearest rates in pico-USD, where neither the time nor the size of a request changes them, as nearly always."""
+        """Fee and dearest rates in pico-USD, where neither time nor size of a request changes them, as nearly always."""
         if self._only is None or len(self._only[0]) > 1 or self._scale > _PICO:
             return None
         (step,), unit = self._only[0], 10 ** (_PICO - self._scale)

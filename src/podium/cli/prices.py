@@ -56,7 +56,7 @@ FileOption = Annotated[
 
 
 def _file(given: str | None, opened: Opened) -> str:
-    """The file of fetched prices: the one that is named, the config's, or the usual one here; written as one would from here."""
+    """The file of fetched prices: the one that is named, the config's, or the usual one; written as one would from here."""
     if given:
         return given
     path, here = Path(opened.models.snapshot.pricing_cache or FILE_NAME), Path.cwd()
