@@ -30,9 +30,9 @@ from podium.engine.books import Books
 from podium.engine.forks import register
 from podium.engine.language_model import LanguageModel, fresh_id
 from podium.engine.rollout_choice import Asker, Choice
-from podium.engine.rollout_deciders import load_duration
 from podium.engine.rollouts import Rollouts
 from podium.engine.runner import Run
+from podium.engine.slips import load_duration
 from podium.engine.stream import TextStream
 from podium.engine.sync import SyncModels
 from podium.engine.text import Ask, check_caller, load_metadata, load_request

@@ -22,10 +22,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypedDict
 
-from pydantic_core import PydanticCustomError
-
-from podium.config.values import duration
 from podium.engine.rollout_choice import Asker
+from podium.engine.slips import load_duration
 from podium.errors import RequestError
 from podium.routing.rollout import Arm, Told
 from podium.routing.spec import quote
@@ -312,20 +310,6 @@ class Deciders:
     def statistics(self) -> dict[str, Any]:
         """How those who decide fare, by rollout, where there are any."""
         return {"deciders": {name: deciding.statistics() for name, deciding in self._of.items()}} if self._of else {}
-
-
-def load_duration(param: str, value: float | str) -> float:
-    """Read a duration as the config does: milliseconds, or a text. Raises `RequestError`."""
-    try:
-        return duration(value)
-    except PydanticCustomError as error:
-        raise refused(param, error) from None
-
-
-def refused(param: str, error: PydanticCustomError) -> RequestError:
-    """Make the error for a value that the config would refuse too."""
-    context = error.context or {}
-    return RequestError(f"`{param}`: {context['message']}", param=param, hint=context.get("hint"))
 
 
 def _load_told(said: object, whose: str) -> Told | None:

@@ -31,9 +31,10 @@ from podium.config.values import percent as load_percent
 from podium.engine.ramps import Ramps
 from podium.engine.rollout_choice import Asker, Choice, Known, choice, without_candidate
 from podium.engine.rollout_counts import Counts
-from podium.engine.rollout_deciders import Decider, Deciders, Deciding, HowAsked, load_duration, refused
+from podium.engine.rollout_deciders import Decider, Deciders, Deciding, HowAsked
 from podium.engine.rollout_listeners import Listeners
 from podium.engine.rollout_usage import RolloutUsage, ShadowUsage, rollout_usage, shadow_usage
+from podium.engine.slips import load_duration, refused
 from podium.errors import RequestError, StoreError
 from podium.routing.rollout import Rollout
 from podium.routing.snapshot import Snapshot

@@ -12,7 +12,9 @@ import re
 from typing import Any, TypeVar
 
 import msgspec
+from pydantic_core import PydanticCustomError
 
+from podium.config.values import duration
 from podium.errors import RequestError
 
 T = TypeVar("T")
@@ -89,3 +91,17 @@ def _values_of(path: str) -> str:
     if path.endswith(".type"):
         return "Parts are text, reasoning, media, tool_call, tool_result, refusal and opaque."
     return "See the type's fields in podium.types."
+
+
+def load_duration(param: str, value: float | str) -> float:
+    """Read a duration as the config does: milliseconds, or a text. Raises `RequestError`."""
+    try:
+        return duration(value)
+    except PydanticCustomError as error:
+        raise refused(param, error) from None
+
+
+def refused(param: str, error: PydanticCustomError) -> RequestError:
+    """Make the error for a value that the config would refuse too."""
+    context = error.context or {}
+    return RequestError(f"`{param}`: {context['message']}", param=param, hint=context.get("hint"))
