@@ -69,6 +69,7 @@ def test_the_candidate_is_asked_what_was_asked_and_compared_with_what_was_answer
         assert old["duration_s"] == pytest.approx(result.duration_s, abs=1e-5)
         assert (old["input_tokens"], old["output_tokens"]) == (result.usage.total_input, result.usage.total_output)
         assert line["new"]["target"] == CANDIDATE
+    assert Decimal(found["spent_usd"]) == sum(Decimal(line["new"]["cost_usd"]) for line in lines)  # the candidate's alone
     assert (found["summary"]["same"], found["old"], found["new"]) == (3, "rollout chat, legacy", CANDIDATE)
     assert "their times were not taken at the same time" in found["note"]
     assert PROMPTS[0] not in (here / "r.html").read_text()  # the same answer is not among those that differ

@@ -133,6 +133,12 @@ def test_a_page_can_be_made_of_whatever_came_of_a_run(compared: list[Compared]) 
     assert "nan" not in "".join(read.text).lower().split()
 
 
+def test_failures_and_differences_are_shown_and_what_is_the_same_is_not() -> None:
+    shown = page_of([made(1, same=True), made(2), made(3, same=None, new=FAILED), made(4, same=None)])
+    prompts = [text for text in shown.text if re.fullmatch(r"prompt \d", text)]
+    assert prompts == ["prompt 2", "prompt 3", "prompt 4"]
+
+
 def test_a_page_of_very_many_differences_shows_the_first_and_says_how_many_there_are() -> None:
     read = page_of([made(number) for number in range(1, MOST + 21)])
     assert sum(element == "article" for element, _ in read.elements) == MOST

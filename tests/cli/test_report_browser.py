@@ -238,6 +238,29 @@ def test_hostile_texts_are_shown_and_do_nothing(browser: webdriver.Chrome, site:
     assert figures_of(browser)["categories"][0]["name"] == HOSTILE
 
 
+def test_the_policy_of_the_page_lets_nothing_out(browser: webdriver.Chrome, site: tuple[str, list[str]]) -> None:
+    """Even markup that got into the page somehow could not tell anybody that it is read."""
+    address, asked = site
+    look(browser, f"{address}/hostile.html")
+    asked.clear()
+    run(
+        browser,
+        """
+        const markup = "<img src=/a.png><iframe src=/b></iframe><p style='background: url(/c)'>x";
+        document.body.insertAdjacentHTML("beforeend", markup);
+        const script = document.createElement("script");
+        script.textContent = "window.pwned = 1";
+        document.body.append(script);
+        fetch("/d").catch(() => null);
+        """,
+    )
+    told = browser.get_log("browser")  # type: ignore[no-untyped-call]
+    refused = {each["message"].partition("Content Security Policy")[1] for each in told}
+    assert refused == {"Content Security Policy"}
+    assert asked == []
+    assert run(browser, "return window.pwned ?? null") is None
+
+
 def test_answers_can_be_searched_filtered_and_ordered(
     browser: webdriver.Chrome, site: tuple[str, list[str]], folder: Path
 ) -> None:

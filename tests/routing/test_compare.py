@@ -208,6 +208,12 @@ def test_a_few_lucky_pairs_are_no_difference() -> None:
     assert summarise([observe(right=(True, False)), observe(right=(True, True))]).verdict == "equal"
 
 
+def test_faster_every_time_by_very_little_is_no_difference_that_counts() -> None:
+    found = summarise([observe(new_s=0.99) for _ in range(20)])
+    assert (found.faster.leader, found.quicker, found.verdict) == ("new", None, "equal")
+    assert summarise([observe(new_s=0.9) for _ in range(20)]).quicker == "new"
+
+
 def test_unknown_costs_are_not_nothing() -> None:
     found = summarise([observe(new_usd=None), observe(new_usd="0.02", old_usd="0.01")])
     assert (found.priced, found.cost_ratio, found.new.unpriced) == (1, 2.0, 1)

@@ -275,6 +275,7 @@ class Comparing(Generic[L]):
         if settings.note is not None:
             document["note"] = settings.note
         document |= {"prompts": self._results.total, "compared": self._done, "out": settings.out, "report": settings.report}
+        document["spent_usd"] = f"{self._cost_usd:f}"
         if stopped is not None:
             document["error"] = console.error_document(stopped)
         console.write_json(document)

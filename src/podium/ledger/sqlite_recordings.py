@@ -35,7 +35,7 @@ def recordings(connection: sqlite3.Connection, payloads: PayloadFile, sought: So
         ("requested_us >= ?", sought.since_us),
         ("requested_us < ?", sought.until_us),
         ("spec = ?", sought.spec),
-        ("rollout = ? AND arm = 'legacy'", sought.rollout),
+        ("rollout = ?", sought.rollout),
     ):
         if value is not None:
             conditions.append(condition)
