@@ -30,7 +30,7 @@ TITLES: dict[Metric, str] = {"error_rate": "error rate", "latency": "latency", "
 
 def draw(state: RampState, width: int) -> list[Text]:
     """Draw the evidence of each guarded metric for a terminal of some width; nothing where there is nothing to draw."""
-    if len(state.trace) < 2:
+    if not state.trace:
         return []
     lines: list[Text] = []
     for metric, title in TITLES.items():

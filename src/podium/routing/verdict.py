@@ -101,7 +101,7 @@ def judge(
             "roll_back", f"Roll back: the candidate is worse than legacy by more than the margin in {' and '.join(bad)}."
         )
     if spent < ramp.dwell_s:
-        return says("hold", f"Hold {stays}: {_span(ramp.dwell_s - spent)} of the dwell are left.")
+        return says("hold", f"Hold {stays}: the dwell has {_span(ramp.dwell_s - spent)} to go.")
     if drawn is not None and ratio < SAMPLE_RATIO_P:
         seen = f"{drawn.candidate:,} of {drawn.candidate + drawn.legacy:,} units"
         return says(
@@ -187,4 +187,4 @@ def _span(seconds: float) -> str:
     for name, size in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
         if seconds >= 2 * size:
             return f"{seconds / size:.3g} {name}"
-    return f"{seconds:.0f} seconds"
+    return "1 second" if 0.5 <= seconds < 1.5 else f"{seconds:.0f} seconds"
