@@ -287,6 +287,28 @@ def test_ctrl_c_leaves_a_whole_file_cancels_the_rest_and_says_how_to_go_on(here:
 
 
 @pytest.mark.usefixtures("config")
+def test_what_was_compared_before_ctrl_c_is_kept_and_only_the_rest_is_asked_after_it(podium: Run, here: Path, sim: Sim) -> None:
+    write_prompts(here / "q.jsonl", *sums(5))
+    late = ("compare", "q.jsonl", "--old", OLD, "--new", "openai/gpt-late", "-o", "o.jsonl", "--concurrency", "1")
+    child = subprocess.Popen([*MODULE, *late], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 20
+    while not (here / "o.jsonl").exists() or len((here / "o.jsonl").read_bytes().splitlines()) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=20)
+    kept = read(here / "o.jsonl")
+    assert child.returncode == 130
+    assert f"{len(kept)} of 5 prompts are compared" in err
+    sim.wait_idle()
+    sim.reset()
+    assert podium(*late).code == 0
+    assert sim.stats.requests == 2 * (5 - len(kept))
+    assert [each["id"] for each in read(here / "o.jsonl")] == [f"q{n}" for n in range(5)]
+    assert read(here / "o.jsonl")[: len(kept)] == kept
+
+
+@pytest.mark.usefixtures("config")
 def test_a_terminal_shows_progress_and_no_color_is_kept(terminal: Run, here: Path) -> None:
     write_prompts(here / "q.jsonl", *sums(4))
     slow = ("compare", "q.jsonl", "--old", "openai/gpt-late", "--new", NEW, "--concurrency", "1")

@@ -29,6 +29,15 @@ def test_specs_users_and_experiments_are_completed_from_the_config() -> None:
     assert "openai/gpt-4o-mini" in complete("podium run openai/gpt")
     assert complete("podium explain --user ja") == ["jane"]
     assert complete("podium explain --user jane --experiment m") == ["mine"]
+    assert complete("podium compare q.jsonl --old tier:s") == ["tier:steady"]
+    assert complete("podium compare q.jsonl --new tier:a") == ["tier:agreed"]
+
+
+def test_names_that_never_change_are_completed_too(here: Path) -> None:
+    assert complete("podium compare --judge ") == ["auto", "exact", "json"]
+    assert complete("podium replay --by t") == ["target", "team"]
+    (here / "podium.yaml").write_text("rollouts: {chat: {}, search: {}}")
+    assert complete("podium replay --rollout c") == ["chat"]
 
 
 def test_a_named_config_is_the_one_that_is_completed_from(podium: Run, config: Path) -> None:

@@ -27,8 +27,10 @@ from podium.cli.options import (
     QuietOption,
     ReportOption,
     RetryFailedOption,
+    StrictOption,
     SystemOption,
     TemperatureOption,
+    ThinkingOption,
     TimeoutOption,
     UserOption,
     YesOption,
@@ -69,8 +71,10 @@ def compare(
     system: SystemOption = None,
     max_tokens: MaxTokensOption = None,
     temperature: TemperatureOption = None,
+    thinking: ThinkingOption = None,
     output: OutputOption = None,
     timeout: TimeoutOption = None,
+    strict: StrictOption = False,
     concurrency: ConcurrencyOption = 8,
     max_cost: MaxCostOption = None,
     yes: YesOption = False,
@@ -88,7 +92,7 @@ def compare(
 
       podium compare prompts.jsonl --old openai/gpt-4o --new tier:high
 
-      podium compare prompts.jsonl --old openai/gpt-4o --new tier:high --out compared.jsonl --report report.html
+      podium compare prompts.jsonl --old gpt-4o --new tier:high --out compared.jsonl --report report.html
 
       podium compare prompts.jsonl --old gpt-4o --new tier:fast --max-cost 2 --max-tokens 300 --json
     """
@@ -96,7 +100,14 @@ def compare(
     from podium.cli.pairs import Sides, read_pairs
 
     with console.errors_as_json(json):
-        ask = load_ask(system=system, max_tokens=max_tokens, temperature=temperature, output=output)
+        ask = load_ask(
+            system=system,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            thinking=thinking,
+            output=output,
+            strict=strict,
+        )
         limit_usd = load_usd(max_cost)
         check_files(prompts, out, report)
         check_pattern(answer_pattern)

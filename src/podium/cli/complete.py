@@ -8,6 +8,7 @@ Rules. Completing never fails and never prints: a file that is missing, broken o
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,9 @@ def rollouts(context: typer.Context, incomplete: str) -> list[str]:
     return _fitting(_mapping(_config(context)[0], "rollouts"), incomplete)
 
 
-def judges(incomplete: str) -> list[str]:
-    """Complete a judge's name."""
-    return _fitting(("auto", "exact", "json"), incomplete)
+def one_of(*names: str) -> Callable[[str], list[str]]:
+    """Return what completes one of some names that never change."""
+    return lambda incomplete: _fitting(names, incomplete)
 
 
 def _fitting(names: Any, incomplete: str) -> list[str]:

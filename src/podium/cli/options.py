@@ -114,7 +114,10 @@ ReportOption = Annotated[
 JudgeOption = Annotated[
     str,
     typer.Option(
-        "--judge", metavar="NAME", help="Who says what is the same: auto, exact, json.", autocompletion=complete.judges
+        "--judge",
+        metavar="NAME",
+        help="Who says what is the same: auto, exact, json.",
+        autocompletion=complete.one_of("auto", "exact", "json"),
     ),
 ]
 PatternOption = Annotated[

@@ -98,7 +98,13 @@ def replay(
         int, typer.Option("--limit", "-n", metavar="N", min=1, max=100_000, help="At most so many, the newest.")
     ] = 200,
     by: Annotated[
-        str, typer.Option("--by", metavar="NAME", help="What agreement is counted by: spec, target, user or team.")
+        str,
+        typer.Option(
+            "--by",
+            metavar="NAME",
+            help="What agreement is counted by: spec, target, user or team.",
+            autocompletion=complete.one_of("spec", "target", "user", "team"),
+        ),
     ] = "spec",
     out: OutOption = None,
     report: ReportOption = None,
@@ -122,7 +128,9 @@ def replay(
 
       podium replay --since 7d --rollout chat --candidate tier:high
 
-      podium replay --spec gpt-4o --candidate tier:fast --limit 50 --out replayed.jsonl --report report.html
+      podium replay --rollout chat --out replayed.jsonl --report report.html
+
+      podium replay --spec gpt-4o --candidate tier:fast --limit 50 --by user
     """
     from podium.cli.comparing import Comparing, Settings
 
