@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import sys
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,20 @@ async def test_an_attempt_that_the_requests_time_ended_says_so_and_is_charged(ma
     assert attempt.error is not None
     assert "openai/gpt-4o did not give its whole answer within 0." in attempt.error
     assert models.get_metrics().overall.total.attempt_errors == {"timed_out": 1}
+
+
+async def test_a_cost_limit_counts_what_was_spent_also_where_costs_are_not_tracked(make: Make, tmp_path: Path) -> None:
+    spender = {**one_at_a_time(), "defaults": {"experiment": "one", "costLimit": 0.05}}
+    models = make(users={"jane": spender}, track_cost=False, data_dir=str(tmp_path))
+    for _ in range(5):  # each could cost all that there is
+        result = await models.generate_text("user:jane", prompt=STORY)
+        assert (result.cost_usd, [attempt.cost_usd for attempt in result.attempts]) == (None, [None])
+    row = await usage_of(models)
+    assert (row.attempts, row.cost_usd, row.unpriced) == (5, Decimal(0), 5)
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite3")) as ledger:
+        assert ledger.execute("SELECT DISTINCT cost_pico, reserved_pico, price_version FROM attempts").fetchall() == [
+            (None, None, "")
+        ]
 
 
 async def test_pricing_history_again_keeps_to_the_service_that_answered(make: Make, sim: Sim, tmp_path: Path) -> None:

@@ -130,8 +130,8 @@ class Account:
             await asyncio.to_thread(books.open, limits=limited)
         if limited or books.prices_come_first:
             for endpoint in endpoints:
-                if endpoint.price is None and books.track_cost:
-                    await asyncio.to_thread(books.price, endpoint)
+                if endpoint.price is None:
+                    await asyncio.to_thread(books.find_price, endpoint)
             self._measured = measure(request)
         if not limited:
             return request
@@ -183,9 +183,9 @@ class Account:
             reserved = purse.launch(call.number, call.target)
             if reserved is None:
                 raise purse.refusal(call.target)
-            return reserved
+            return reserved if self._books.track_cost else None
         found = None if endpoint.price is None else endpoint.price[1]
-        if self._measured is None or found is None:
+        if self._measured is None or found is None or not self._books.track_cost:
             return None
         return highest_pico(self._request, self._measured, endpoint.profile, found, endpoint.provider.dialect, at)
 
@@ -250,10 +250,16 @@ class Account:
     def settled(self, call: Call, begun_at: float, *, closing: bool = False) -> None:
         """Put on record how an attempt ended, and work out what it cost; `closing`: `ended` follows, and writes it."""
         started, endpoint = self._started[call.number], self._endpoints[call.number]
-        self._charge(call, endpoint, started.started_at)
-        attempt, cost_pico = call.record(begun_at), pico_usd(call.cost_usd)
-        if self._spending is not None and self._spending.purse is not None:
-            self._spending.purse.settle(call.number, cost_pico, billable=may_be_charged(call))
+        purse = None if self._spending is None else self._spending.purse
+        self._meter(call)
+        if self._books.track_cost or purse is not None:
+            call.cost_usd = self._cost(call, endpoint, started.started_at)
+        cost_pico = pico_usd(call.cost_usd)
+        if purse is not None:
+            purse.settle(call.number, cost_pico, billable=may_be_charged(call))
+        if not self._books.track_cost:  # only the limit had to know
+            call.cost_usd = cost_pico = None
+        attempt = call.record(begun_at)
         price = self._books.price(endpoint)
         ledger = self._books.ledger
         if ledger is not None:
@@ -422,21 +428,22 @@ class Account:
         usages = [call.usage for call in sent if call.usage is not None]
         self._spending.settle(tokens=sum(usage.total for usage in usages))
 
-    def _charge(self, call: Call, endpoint: Endpoint, at: float) -> None:
-        """Settle what a call used and what that cost."""
+    def _meter(self, call: Call) -> None:
+        """Settle what a call used."""
         if call.response is not None and call.response.usage is not None:
             call.usage = call.response.usage
         elif may_be_charged(call):
             call.usage = estimated(call, self._measured or measure(self._request))
             call.estimated = True
-        else:
-            call.cost_usd = Decimal(0) if self._books.track_cost else None
-            return
-        if not self._books.track_cost:
-            return
-        price = self._books.price(endpoint)
+
+    def _cost(self, call: Call, endpoint: Endpoint, at: float) -> Decimal | None:
+        """What a call cost; None where its price is not known."""
+        if call.usage is None:
+            return Decimal(0)
         if call.usage.reported_cost_usd:  # some report 0 for what they do charge
-            call.cost_usd = call.usage.reported_cost_usd
-        elif price is not None:
-            call.context = context_of(self._request, endpoint.provider.dialect, call.response)
-            call.cost_usd = price.price.cost(call.usage, at, call.context)
+            return call.usage.reported_cost_usd
+        price = self._books.find_price(endpoint)
+        if price is None:
+            return None
+        call.context = context_of(self._request, endpoint.provider.dialect, call.response)
+        return price.price.cost(call.usage, at, call.context)

@@ -109,9 +109,11 @@ class Books:
             self._loading.start()
 
     def price(self, endpoint: Endpoint) -> Found | None:
-        """The price of what an endpoint sells; None where none is known, or costs are not tracked."""
-        if not self.track_cost:
-            return None
+        """The price of what an endpoint sells, for the record; None where none is known, or costs are not tracked."""
+        return self.find_price(endpoint) if self.track_cost else None
+
+    def find_price(self, endpoint: Endpoint) -> Found | None:
+        """The price of what an endpoint sells; None where none is known. Limits of money need it in any case."""
         book = self.pricing
         price = endpoint.price
         if price is None or price[0] is not book:
