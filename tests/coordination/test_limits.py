@@ -146,7 +146,7 @@ async def test_a_team_and_a_user_are_both_charged_and_a_team_binds_all_its_users
         await limits.reserve(user_id="jane", estimate=estimate(asked=10), at=AT)
     held[1].settle()
     held[0].settle()
-    with pytest.raises(BudgetExceeded) as caught:
+    with pytest.raises(CostTooHigh) as caught:
         await limits.reserve(user_id="joe", estimate=estimate(input_tokens=10**6, asked=10), at=AT)
     assert caught.value.limit == "cost of team search in a month"
 

@@ -94,6 +94,13 @@ async def test_an_unpriced_model_is_refused_under_a_cost_limit_and_told_how_to_p
     assert (await make(tiers={"odd": tier}, unpriced="allow").generate_text("tier:odd", prompt=CAPITAL)).text == "Paris"
 
 
+async def test_a_request_that_could_cost_more_than_a_whole_day_has_is_too_costly_and_not_told_to_come_again(make: Make) -> None:
+    models = make(users={"jane": user(costLimit=0.0001)})
+    with pytest.raises(CostTooHigh, match=r"cost of user jane in a day allows \$0\.0001") as caught:
+        await models.generate_text("user:jane", prompt=STORY)
+    assert (caught.value.retryable, caught.value.retry_after_s) == (False, None)
+
+
 @pytest.mark.parametrize("shared", [True, False])
 async def test_a_users_cost_limit_is_kept_to_the_cent(make: Make, tmp_path: Path, shared: bool) -> None:
     folder = {"data_dir": str(tmp_path)} if shared else {}

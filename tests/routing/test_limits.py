@@ -206,6 +206,15 @@ def test_a_refusal_of_a_rate_can_be_retried_when_it_resets() -> None:
     assert (error.resets_at, error.retry_after_s) == (60.0, 30.0)
 
 
+def test_a_refusal_of_what_no_window_has_room_for_asks_nobody_to_come_again() -> None:
+    error = refusal(limit("tokens", "minute", 100), 4641, spent=0, reserved=0, at=30.0, resets_at=60.0)
+    assert str(error) == (
+        "The limit of 100 tokens (tokens of user jane in a minute) is too small: no window has so much, and this request could "
+        "need 4641 tokens. Ask for less (a shorter prompt, a smaller `max_tokens`), or raise the limit."
+    )
+    assert (error.retryable, error.retry_after_s, error.resets_at) == (False, None, None)
+
+
 def test_a_refusal_of_too_many_at_once_says_how_many_run_and_never_resets() -> None:
     error = refusal(limit("concurrent", None, 3), 1, spent=0, reserved=3, at=30.0, resets_at=math.inf)
     assert isinstance(error, RateLimited)

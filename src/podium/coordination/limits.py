@@ -232,6 +232,7 @@ class _Bid:
             if not final:
                 return None
             if refused is not None:  # its facts say more: who spent the money, and when there is new
+                decide(estimate, pico_down(Decimal(refused.amount or 0)), of=of)  # unless that would never be enough
                 raise refused from None
             raise
         return decision if final or not decision.losses else None

@@ -191,7 +191,11 @@ def words(limit: Limit, amount: int) -> str:
 def refusal(limit: Limit, asked: int, *, spent: int, reserved: int, at: float, resets_at: float) -> LimitError:
     """Make the error by which a limit refuses a request: `BudgetExceeded` for money, else `RateLimited`."""
     ends = None if math.isinf(resets_at) else resets_at
-    if limit.kind == "concurrent":
+    never = limit.kind != "cost_usd" and asked > limit.amount
+    if never:
+        ends, happened = None, "no window has so much"
+        todo = "Ask for less (a shorter prompt, a smaller `max_tokens`), or raise the limit."
+    elif limit.kind == "concurrent":
         happened = f"{words(limit, reserved)} under way"
         todo = "Ask again when one has ended, or raise the limit."
     else:
@@ -199,9 +203,10 @@ def refusal(limit: Limit, asked: int, *, spent: int, reserved: int, at: float, r
         todo = f"It resets at {_instant(resets_at, limit.timezone)}; ask again then, ask for less, or raise the limit."
     kind = BudgetExceeded if limit.kind == "cost_usd" else RateLimited
     return kind(
-        f"The limit of {words(limit, limit.amount)} ({limit.title}) is reached: {happened}, and this request could need "
-        f"{words(limit, asked)}.",
+        f"The limit of {words(limit, limit.amount)} ({limit.title}) {'is too small' if never else 'is reached'}: {happened}, "
+        f"and this request could need {words(limit, asked)}.",
         hint=todo,
+        retryable=False if never else None,
         retry_after_s=None if ends is None else max(0.0, ends - at),
         limit=limit.title,
         amount=shown(limit, limit.amount),
