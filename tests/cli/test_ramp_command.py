@@ -184,3 +184,20 @@ def test_the_live_view_shows_the_ramp_and_ends_when_it_is_over(climbing: Path, p
     assert "rolled back at 0 %" in ran.out
     everything = terminal("rollout", "watch", "--until-over")
     assert "moved by hand" in everything.out
+
+
+def test_a_percentage_set_by_hand_says_that_it_ends_the_ramp(climbing: Path, podium: Run) -> None:
+    assert podium("rollout", "set", "chat", "5").err == ""
+    podium("rollout", "ramp", "chat", "start")
+    assert "its ramp" in podium("rollout", "list").out
+    ran = podium("rollout", "set", "chat", "30")
+    assert (ran.code, ran.err) == (0, "That ends the ramp of chat: nothing guards it any more.\n")
+    assert "its ramp" not in podium("rollout", "list").out
+
+
+def test_a_ramp_whose_store_was_made_again_is_said_to_be_gone(climbing: Path, podium: Run) -> None:
+    podium("rollout", "ramp", "chat", "start")
+    for file in (climbing.parent / "data").glob("rollouts.sqlite3*"):
+        file.unlink()
+    assert "gone with its store: nothing guards the rollout" in podium("rollout", "show", "chat").out
+    assert "climbing at 10 %" in podium("rollout", "ramp", "chat", "start").out

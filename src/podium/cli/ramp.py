@@ -59,19 +59,20 @@ def ramp(
       podium rollout ramp chat pause --why "the weekend"
     """
 
-    def work(rollouts: Rollouts) -> tuple[RampState | None, Course | None]:
+    def work(rollouts: Rollouts) -> tuple[Rollout, RampState | None, Course | None]:
         ramps = rollouts.ramps
         if what is None:
-            return ramps.state(name), ramps.course(name)
+            return rollouts.show(name), ramps.state(name), ramps.course(name)
         act = {What.START: ramps.start, What.PAUSE: ramps.pause, What.RESUME: ramps.resume, What.STOP: ramps.stop}[what]
-        return act(name, why=why, who=who), ramps.course(name)
+        state = act(name, why=why, who=who)
+        return state.rollout, state, ramps.course(name)
 
-    state, course = with_rollouts(context, json, config, work)
+    rollout, state, course = with_rollouts(context, json, config, work)
     if json:
         console.write_json({"ramp": document(state), "course": None if course is None else course.to_dict()})
     else:
         terminal = console.console("out")
-        for line in lines(name, state, course, terminal.width):
+        for line in lines(rollout, state, course, terminal.width):
             terminal.print(line)
 
 
@@ -173,7 +174,7 @@ def _screen(rollouts: Rollouts, names: Sequence[str], states: Sequence[RampState
             f"{took if calls else 'no call in the last 5 minutes'}; {time.strftime('%H:%M:%S')}, Ctrl-C ends",
             style="not bold dim",
         )
-        return Group(head, *lines(names[0], states[0], rollouts.ramps.course(names[0]), width))
+        return Group(head, *lines(rollouts.show(names[0]), states[0], rollouts.ramps.course(names[0]), width))
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
     for title in ("name", "percent", "really, 5 min", "ramp", ""):
         table.add_column(title, no_wrap=bool(title))
@@ -188,15 +189,18 @@ def _screen(rollouts: Rollouts, names: Sequence[str], states: Sequence[RampState
 # --- words -----------------------------------------------------------------------------------------------------------
 
 
-def lines(name: str, state: RampState | None, course: Course | None, width: int) -> list[RenderableType]:
+def lines(rollout: Rollout, state: RampState | None, course: Course | None, width: int) -> list[RenderableType]:
     """Say how a ramp stands, and draw its evidence; nothing for a rollout that has none."""
     from rich.text import Text
 
     if state is None:
         if course is None:
             return [Text("  ramp         none: it is moved by hand")]
+        if rollout.stage is not None:
+            begin = f"`podium rollout ramp {rollout.name} start` begins anew"
+            return [Text(f"  ramp         gone with its store: nothing guards the rollout; {begin}")]
         steps = ", ".join(f"{course.ramp.percent_at(step):g}" for step in range(len(course.ramp.steps)))
-        return [Text(f"  ramp         not started: `podium rollout ramp {name} start` lets it climb {steps} %")]
+        return [Text(f"  ramp         not started: `podium rollout ramp {rollout.name} start` lets it climb {steps} %")]
     from podium.cli import evidence
 
     climb = state.climb

@@ -62,11 +62,13 @@ def list_(context: typer.Context, json: JsonOption = False, config: ConfigOption
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-    for title in ("name", "percent", "enabled", "legacy", "candidate", "test users"):
+    for title in ("name", "percent", "moved by", "enabled", "legacy", "candidate", "test users"):
         table.add_column(title, no_wrap=title != "test users")
     for each in found:
         sides = (each.legacy or "(yours)", each.candidate or "(as asked)")
-        table.add_row(each.name, f"{each.percent:g} %", "yes" if each.enabled else "no", *sides, ", ".join(each.test_users))
+        moved_by = "hand" if each.stage is None else "its ramp"
+        enabled = "yes" if each.enabled else "no"
+        table.add_row(each.name, f"{each.percent:g} %", moved_by, enabled, *sides, ", ".join(each.test_users))
     if found:
         console.console("out").print(table)
     else:
@@ -137,7 +139,7 @@ def show(
     ]
     console.write_out(f"{rollout.name}\n" + "".join(f"  {title:<12} {text}\n" for title, text in lines))
     terminal = console.console("out")
-    for line in ramp.lines(name, state, course, terminal.width):
+    for line in ramp.lines(rollout, state, course, terminal.width):
         terminal.print(line)
 
 
@@ -167,15 +169,15 @@ def set_(
 
       podium rollout set chat 0 --why "answers too long"
     """
-    _tell(
-        with_rollouts(
-            context,
-            json,
-            config,
-            lambda rollouts: rollouts.set(name, percent=percent, candidate=candidate, legacy=legacy, why=why, who=who),
-        ),
-        json,
-    )
+
+    def work(rollouts: Rollouts) -> tuple[Rollout, Rollout]:
+        before = rollouts.show(name)
+        return before, rollouts.set(name, percent=percent, candidate=candidate, legacy=legacy, why=why, who=who)
+
+    before, after = with_rollouts(context, json, config, work)
+    _tell(after, json)
+    if before.stage is not None:
+        console.say(f"That ends the ramp of {name}: nothing guards it any more.", "yellow")
 
 
 @app.command()

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import msgspec
 
 from podium.coordination.rollouts import Action, SqliteRollouts
+from podium.errors import RequestError
 from podium.routing.climb import LIVE, MEASURING, Climb, Measured, Move
 from podium.routing.eprocess import Sums
 from podium.routing.guard import Cell, Drawn, Evidence, Metric
@@ -237,7 +238,10 @@ def _exist(db: sqlite3.Connection) -> bool:
 
 def _latest(db: sqlite3.Connection, name: str) -> Climb | None:
     row = db.execute("SELECT state FROM climbs WHERE rollout = ? ORDER BY number DESC LIMIT 1", (name,)).fetchone()
-    return None if row is None else msgspec.json.decode(row[0], type=Climb)
+    try:
+        return None if row is None else msgspec.json.decode(row[0], type=Climb)
+    except RequestError as error:  # a margin of 101 %, written by something else
+        raise msgspec.ValidationError(str(error)) from error
 
 
 def _evidence(db: sqlite3.Connection, climb: Climb) -> Evidence:

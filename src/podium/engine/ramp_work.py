@@ -42,24 +42,25 @@ class RampWork:
     """What one process does for its climbs. For one thread."""
 
     def __init__(self, path: Path) -> None:
-        self._ramps = SqliteRamps(SqliteRollouts(path))
+        self.ramps = SqliteRamps(SqliteRollouts(path))
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-        self._tallies: dict[tuple[str, int], Tally] = {}
+        self._tallies: dict[tuple[str, int, float], Tally] = {}
+        self._missed: set[str] = set()
         self.leads = False
 
     def beat(self, news: deque[News]) -> None:
         """File what was heard; judge, where this process leads. Raises `StoreError`."""
-        climbs = {climb.rollout: climb for climb in self._ramps.live()}
+        climbs = {climb.rollout: climb for climb in self.ramps.live()}
         while news:
             self._file(climbs, news)
         if not climbs:
             self.leads = False
             return
         now = time.time()
-        leader = self._ramps.leader()
+        leader = self.ramps.leader()
         mine = leader is not None and leader[0] == self._holder
         if leader is None or leader[1] <= now or (mine and leader[1] - now < LEASE_S / 2):
-            mine = self._ramps.lead(self._holder, now, now + LEASE_S)
+            mine = self.ramps.lead(self._holder, now, now + LEASE_S)
         if mine and not self.leads:
             _log.info("This process judges the ramps now: %s.", ", ".join(climbs))
         self.leads = mine
@@ -68,12 +69,12 @@ class RampWork:
 
     def end(self, news: deque[News]) -> None:
         """File what was heard last, and let another process lead. Raises `StoreError`."""
-        climbs = {climb.rollout: climb for climb in self._ramps.live()}
+        climbs = {climb.rollout: climb for climb in self.ramps.live()}
         while news:
             self._file(climbs, news)
         if self.leads:
             self.leads = False
-            self._ramps.resign(self._holder)
+            self.ramps.resign(self._holder)
 
     # --- filing ---------------------------------------------------------------------------------------------------------
 
@@ -87,7 +88,9 @@ class RampWork:
             (name, number, measuring), heard = next(iter(by_climb.items()))
             climb = climbs.get(name)
             try:
-                if climb is not None and climb.number == number:
+                if climb is None:
+                    self._miss(name)
+                elif climb.number == number:
                     self._measure(climb, heard) if measuring else self._add(climb, heard)
             except StoreError:
                 for left in by_climb.values():
@@ -95,16 +98,27 @@ class RampWork:
                 raise
             del by_climb[name, number, measuring]
 
+    def _miss(self, name: str) -> None:
+        """Tell, once, of a rollout that a climb set and whose climb is gone: its store was made again from the copy."""
+        if name not in self._missed and self.ramps.picture(name) is None:
+            self._missed.add(name)
+            _log.warning(
+                "The ramp of rollout %s is gone with its store: the percentage stays, and nothing guards it. "
+                "Start it again: `podium rollout ramp %s start`.",
+                name,
+                name,
+            )
+
     def _measure(self, climb: Climb, heard: Sequence[News]) -> None:
         """File legacy's answers before step 1."""
         answers = [each for each in heard if climb.step == MEASURING and each.arm == "legacy" and not each.failed]
         if answers:
             samples = [Sample(each.latency_s, None if each.cost_usd is None else float(each.cost_usd)) for each in answers]
-            self._ramps.measure(climb, [_observed(each).key(MEASURING) for each in answers], samples)
+            self.ramps.measure(climb, [_observed(each).key(MEASURING) for each in answers], samples)
 
     def _add(self, climb: Climb, heard: Sequence[News]) -> None:
         """File evidence."""
-        place = (climb.rollout, climb.number)
+        place = (climb.rollout, climb.number, climb.began_at)
         tally = self._tallies.get(place)
         if tally is None:
             self._tallies = {known: each for known, each in self._tallies.items() if known[0] != climb.rollout}
@@ -125,7 +139,7 @@ class RampWork:
             return merge((tally.take(), sent_away))
 
         try:
-            self._ramps.add(climb, keys, sum_up)
+            self.ramps.add(climb, keys, sum_up)
         except StoreError:
             self._tallies[place] = Tally(climb.course.guard, climb.baseline, open_blocks)
             raise
@@ -134,16 +148,16 @@ class RampWork:
 
     def _judge(self, name: str) -> None:
         """Work out what comes next for a climb, and do it."""
-        picture = self._ramps.picture(name)
+        picture = self.ramps.picture(name)
         if picture is None or not picture.climb.is_live:
             return
         now = time.time()
         planned = _next(picture, now)
         if planned.verdict is not None:
-            self._ramps.mark(picture.climb, planned.verdict, picture.rollout.percent, now)
+            self.ramps.mark(picture.climb, planned.verdict, picture.rollout.percent, now)
         if planned.climb == picture.climb and planned.rollout == picture.rollout:
             return
-        move, changed = self._ramps.change(name, lambda found: _next(found, now), who=WHO)
+        move, changed = self.ramps.change(name, lambda found: _next(found, now), who=WHO)
         if changed:
             told = _log.warning if move.climb.status in ("rolled_back", "paused", "stopped") else _log.info
             told("Ramp %s is %s at %g %%: %s", name, move.climb.status.replace("_", " "), move.rollout.percent, move.why)
