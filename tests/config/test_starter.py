@@ -54,6 +54,10 @@ def test_the_starters_commented_examples_work(tmp_path: Path) -> None:
     assert list(snapshot.users) == ["researcher-john", "researcher-jane"]
     assert snapshot.users["researcher-jane"].mode == "byok"
     assert snapshot.teams["search"].allowance.cost_month_usd == 500
+    rollout = snapshot.rollouts["chat"]
+    assert (rollout.legacy, rollout.candidate, rollout.percent) == ("openai/gpt-4o", "tier:high", 0)
+    assert (rollout.test_users, rollout.rules[0].team) == (("researcher-john",), "search")
+    assert set(snapshot.courses) == set(snapshot.shadows) == {"chat"}
     assert snapshot.prices == {"house/large": {"input": Decimal("0.5"), "output": Decimal("1.5")}}
     assert (snapshot.ledger.payloads, snapshot.ledger.keep_bytes, snapshot.data_dir) == (
         "hashed",
