@@ -119,6 +119,19 @@ async def test_a_users_cost_limit_is_kept_to_the_cent(make: Make, tmp_path: Path
     assert caught.value.limit is not None
 
 
+@pytest.mark.parametrize(("allowed", "opened"), [({}, False), ({"maxConcurrent": 2}, True), ({"tokensPerMinute": 10**6}, True)])
+async def test_limits_are_opened_for_a_user_who_has_one_and_not_for_one_who_has_none(
+    allowed: dict[str, Any], opened: bool, make: Make
+) -> None:
+    models = make(users={"jane": user(**allowed)}, teams={"blue": {"maxConcurrent": 2}, "red": {}})
+    await asking(models, 1, "user:jane")
+    assert ("limits" in models.statistics()) is opened
+    await asking(models, 1, "user:jane", metadata={"team": "red"})
+    assert ("limits" in models.statistics()) is opened
+    await asking(models, 1, "user:jane", metadata={"team": "blue"})
+    assert "limits" in models.statistics()
+
+
 async def test_requests_a_minute_are_kept_and_the_refusal_says_when_it_resets(make: Make, sim: Sim) -> None:
     models = make(users={"jane": user(requestsPerMinute=2)})
     with pytest.raises(RateLimited) as caught:
