@@ -161,6 +161,30 @@ async def test_a_change_that_the_provider_announces_is_followed_though_the_answe
             pass
 
 
+@pytest.mark.parametrize("changed", [None, [], ["chat-arm"]])
+async def test_a_change_that_names_no_flag_may_be_one_of_any(start: Start, changed: list[str] | None) -> None:
+    models, flags = start(percent=0), Flags("candidate")
+    decide_by_flag(models, "chat", client_of(flags), "chat-arm", fresh_for="1h")
+    assert await asked(models) == "anthropic"
+    flags.value = "legacy"
+    flags.emit_provider_configuration_changed(ProviderEventDetails(flags_changed=["another"]))
+    flags.emit_provider_configuration_changed(ProviderEventDetails(flags_changed=changed))
+    async with asyncio.timeout(5):
+        while await asked(models) != "openai":
+            pass
+    assert len(flags.asked) == 2
+
+
+async def test_a_provider_that_comes_later_is_asked_though_the_answer_was_fresh(start: Start) -> None:
+    models = start(percent=0)
+    decide_by_flag(models, "chat", api.get_client("later"), "chat-arm", fresh_for="1h")
+    assert await asked(models) == "openai"
+    client_of(Flags("candidate"), "later")
+    async with asyncio.timeout(5):
+        while await asked(models) != "anthropic":
+            pass
+
+
 async def test_a_user_is_not_asked_about_again_while_the_answer_is_fresh(start: Start) -> None:
     models, flags = start(percent=0), Flags("candidate")
     decide_by_flag(models, "chat", client_of(flags), "chat-arm", fresh_for="1h")

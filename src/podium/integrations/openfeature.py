@@ -73,7 +73,8 @@ def decide_by_flag(
     `gives` is what the flag's value is; `arms` translates a flag's own texts (`{"treatment": "candidate", "control":
     "legacy"}`). The evaluation context has the user's id as its targeting key, and `user_id`, `team`, `conversation` and
     `tags` where there are any. `fresh_for` and `wait` are those of `Rollouts.decide_by`; a change that the flag's provider
-    announces is followed at once. Raises `RequestError` for a rollout that there is not, and for other `gives`.
+    announces is followed at once, and so is another provider. Raises `RequestError` for a rollout that there is not or
+    that has a ramp, and for other `gives`.
     """
     if gives not in _READ:
         raise RequestError(f"`gives` is {gives!r}.", param="gives", hint=f"Use one of {', '.join(_READ)}.")
@@ -89,10 +90,11 @@ def decide_by_flag(
 
     def refresh(details: EventDetails) -> None:
         deciding = whose()
-        if deciding is not None and (details.flags_changed is None or flag in details.flags_changed):
+        if deciding is not None and (not details.flags_changed or flag in details.flags_changed):
             deciding.refresh()
 
-    client.add_handler(ProviderEvent.PROVIDER_CONFIGURATION_CHANGED, refresh)
+    for event in (ProviderEvent.PROVIDER_CONFIGURATION_CHANGED, ProviderEvent.PROVIDER_READY):
+        client.add_handler(event, refresh)
     return deciding
 
 
