@@ -136,6 +136,29 @@ def test_a_failure_is_a_result_that_is_kept_until_it_is_to_be_tried_again(
     assert [each["ok"] for each in read(here / "o.jsonl")] == [True, True]
 
 
+def test_a_key_that_is_refused_ends_the_run_and_is_nobodys_failure(
+    podium: Run, here: Path, config: Path, behave: Callable[..., None]
+) -> None:
+    write_prompts(here / "q.jsonl", *sums(3))
+    behave(NEW, status=401)
+    ran = podium("compare", "q.jsonl", *SIDES, "-o", "o.jsonl", "--concurrency", "1")
+    assert (ran.code, ran.out) == (1, "")
+    assert "Stopped at line 1, for that says nothing about new" in ran.err
+    assert "0 of 3 prompts are compared in o.jsonl" in ran.err
+    assert read(here / "o.jsonl") == []
+
+
+def test_a_limit_of_the_user_ends_the_run_and_is_nobodys_failure(podium: Run, here: Path, config: Path, sim: Sim) -> None:
+    (here / "jane.yaml").write_text("experiments: {}\ndefaults: {cost_limit: $0.0000001}\n")
+    write_prompts(here / "q.jsonl", *sums(2), {"prompt": "Hello", "user": "jane"})
+    ran = podium("compare", "q.jsonl", *SIDES, "-o", "o.jsonl", "--concurrency", "1")
+    assert ran.code == 1
+    assert "Stopped at line 3" in ran.err
+    assert "cost of user jane" in ran.err
+    assert [each["id"] for each in read(here / "o.jsonl")] == ["q0", "q1"]
+    assert sim.stats.requests == 4
+
+
 # --- money -----------------------------------------------------------------------------------------------------------
 
 

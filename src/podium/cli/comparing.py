@@ -1,8 +1,9 @@
 """Comparing many: pairs of answers, a few at a time, within a bound of money; then what they come to.
 
 Theory. A comparison that failed on one side is a result, and the most telling one; so it is kept and not asked again, unless
-that is wished for. Money is spent pair by pair: where the next could pass the bound, somebody is asked, and where nobody is
-there, the run ends with what it has; a later one goes on.
+that is wished for. What says nothing about a side, as a limit of the user's or a wrong key, ends the run. Money is spent
+pair by pair: where the next could pass the bound, somebody is asked, and where nobody is there, the run ends with what it has;
+a later one goes on.
 
 Rules. Each result is written at once. Whatever ends a run, its file is whole. The summary and the report are made of the file's
 lines and nothing else.
@@ -27,12 +28,17 @@ from podium.cli.results import Results
 from podium.cli.source import naming_file
 from podium.cli.working import Bar, work_off
 from podium.errors import PodiumError, RequestError
+from podium.routing.compare import Side
 from podium.routing.compare_summary import Summary, dollars, summarise
 from podium.types import Value
 
 if TYPE_CHECKING:
     from podium.engine.forecast import Forecast
     from podium.engine.models import Models
+
+
+_NEVER_ASKED = frozenset({"rate_limited", "budget_exceeded", "store_error", "authentication_failed", "model_not_found"})
+"""Errors of whoever asks: a limit of Podium's own, a wrong key, a model that there is not."""
 
 
 class Settings(Value, frozen=True, kw_only=True):
@@ -155,6 +161,7 @@ class Comparing(Generic[L]):
             return
         compared = await self._ask(line)
         sides = (compared.comparison.old, compared.comparison.new)
+        self._check_meant(line, sides)
         costs = [side.cost_usd for side in sides if not side.recorded]
         known = [cost for cost in costs if cost is not None]
         self._results.add(line, compared.to_document())
@@ -162,6 +169,18 @@ class Comparing(Generic[L]):
         self._failed += not all(side.ok for side in sides)
         self._cost_usd += sum(known, Decimal(0))
         await self._bound.settle(highest, sum(known, Decimal(0)) if len(known) == len(costs) else None)
+
+    def _check_meant(self, line: L, sides: Sequence[Side]) -> None:
+        """End the run where a side did not fail, but was never asked. Raises `PodiumError`."""
+        for side in sides:
+            if side.error_code in _NEVER_ASKED and not side.recorded:
+                done, total = self._done, self._results.total
+                kept = f" in {self._settings.out}; run it again to go on" if self._settings.out else ""
+                raise PodiumError(
+                    f"Stopped at line {line.line}, for that says nothing about {side.side}: {side.error}",
+                    code=side.error_code,
+                    hint=f"{done:,} of {total:,} prompts are compared{kept}.",
+                )
 
     # --- money ----------------------------------------------------------------------------------------------------------
 
