@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from podium.coordination.rollouts import SqliteRollouts
+from podium.engine.rollout_counts import Counts
 from podium.routing.rollout import Rollout
 
 
@@ -19,13 +20,16 @@ def with_user(user: str, rollout: Rollout) -> Rollout:
 
 def main() -> None:
     path, name, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    store = SqliteRollouts(path)
+    store, counts = SqliteRollouts(path), Counts()
     print("ready", flush=True)
     sys.stdin.readline()
     store.open({"chat": Rollout(name="chat", candidate="tier:high")}, who=name)
     for number in range(count):
         store.change("chat", "add_user", partial(with_user, f"{name}-{number}"), who=name, why=None)
-        store.add_counts({("chat", 1_000_000_000, "candidate"): 1})
+        counts.add("chat", "candidate")
+        counts.try_to_flush(store)
+    while counts.failures:  # the file was busy: they are kept
+        counts.try_to_flush(store)
 
 
 if __name__ == "__main__":

@@ -535,6 +535,26 @@ def test_a_store_that_was_never_seen_gives_legacy_and_says_so(tmp_path: Path, ca
     rollouts.close()
 
 
+def test_a_process_that_starts_without_the_store_goes_by_its_copy_for_max_stale(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = Rollouts(snapshot(tmp_path))
+    first.add_user("chat", "ann")
+    first.close()
+    (tmp_path / "rollouts.sqlite3").write_bytes(b"no database at all" * 100)
+    (tmp_path / "rollouts.sqlite3-wal").unlink(missing_ok=True)
+    rollouts = Rollouts(snapshot(tmp_path), clock=clock)
+    assert rollouts.show("chat").test_users == ("ann",)
+    assert rollouts.choose_in("chat", ASKER).arm == "candidate"
+    assert rollouts.statistics()["lost"]
+    with pytest.raises(StoreError, match="cannot be used"):
+        rollouts.disable("chat")
+    clock.now += 601
+    assert rollouts.choose_in("chat", ASKER).arm == "legacy"
+    assert caplog.messages[0].endswith("then legacy (a rollout at 100 % its candidate).")
+    rollouts.close()
+
+
 def test_a_process_that_slept_for_longer_than_max_stale_sees_the_store_again_at_its_first_look(
     tmp_path: Path, clock: Clock
 ) -> None:

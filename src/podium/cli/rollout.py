@@ -67,8 +67,8 @@ def list_(context: typer.Context, json: JsonOption = False, config: ConfigOption
     for each in found:
         sides = (each.legacy or "(yours)", each.candidate or "(as asked)")
         moved_by = "hand" if each.stage is None else "its ramp"
-        enabled = "yes" if each.enabled else "no"
-        table.add_row(each.name, f"{each.percent:g} %", moved_by, enabled, *sides, ", ".join(each.test_users))
+        enabled, testers = "yes" if each.enabled else "no", console.short(", ".join(each.test_users), 200)
+        table.add_row(each.name, f"{each.percent:g} %", moved_by, enabled, *sides, testers)
     if found:
         console.console("out").print(table)
     else:
@@ -131,7 +131,7 @@ def show(
         ("legacy", rollout.legacy or "your own function, or what the call means without the rollout"),
         ("candidate", rollout.candidate or "what the call asks for, as written"),
         ("match", ", ".join(rollout.match) or "calls that name the rollout"),
-        ("test users", ", ".join(rollout.test_users) or "none"),
+        ("test users", console.short(", ".join(rollout.test_users), 1000) or "none"),
         ("rules", "; ".join(map(_rule, rollout.rules)) or "none"),
         ("draws by", f"{rollout.hash}" + (f", salt {rollout.salt}" if rollout.hash == "sha256" else "")),
         *shadow_lines(shadow, shadows, window),
@@ -330,8 +330,10 @@ def _rule(rule: Rule) -> str:
 def _change(change: Change) -> str:
     """Say a change on one line."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(change.at))
-    first = (change.why or "").partition("\n")[0]  # below it is a ramp's evidence, which `show` and `--json` have
-    why = f" ({console.short(first, 200)})" if first else ""
+    why = change.why or ""
+    if change.action == "ramp":  # below the first line is its evidence, which `show` and `--json` have
+        why = why.partition("\n")[0]
+    why = f" ({console.short(why, 200)})" if why else ""
     return f"{when}  {change.who}: {_what(change)}{why}"
 
 
@@ -340,9 +342,18 @@ def _what(change: Change) -> str:
     if before is None:
         how = "from the last known state" if change.action == "restore" else "as the config says"
         return f"began {how}, at {after.percent:g} %"
-    told = [f"{field} {_value(getattr(before, field))} -> {_value(getattr(after, field))}" for field in _changed(before, after)]
+    told = [_became(field, getattr(before, field), getattr(after, field)) for field in _changed(before, after)]
     undone = f"undid change {change.undoes}" if change.undoes is not None else change.action.replace("_", " ")
     return f"{undone}: {', '.join(told) or 'nothing changed'}"
+
+
+def _became(field: str, before: Any, after: Any) -> str:
+    """Say how a field changed; of lists, which may be long, what came and what went."""
+    if not isinstance(before, tuple) or not isinstance(after, tuple):
+        return f"{field} {_value(before)} -> {_value(after)}"
+    came, went = set(after) - set(before), set(before) - set(after)
+    marked = [f"+{each}" for each in after if each in came] + [f"-{each}" for each in before if each in went]
+    return f"{field} {console.short(', '.join(marked), 200)}"
 
 
 def _changed(before: Rollout, after: Rollout) -> list[str]:
@@ -356,6 +367,4 @@ def _value(value: Any) -> str:
 
     if isinstance(value, Stage):
         return f"climb {value.climb}, {'measuring' if value.step < 0 else f'step {value.step + 1}'}"
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(str, value))}]"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -40,7 +43,24 @@ def with_rollouts(context: typer.Context, json: bool, config: str | None, work: 
             raise RequestError(
                 "This config has no data folder, so its rollouts live in each process alone.", hint="Set `data_dir`."
             )
-        try:
-            return work(rollouts)
-        finally:
-            rollouts.close()
+        with _told_once():
+            try:
+                found = work(rollouts)
+                why = rollouts.statistics().get("why")
+            finally:
+                rollouts.close()
+    if why is not None:
+        console.say(f"Warning: {why}\n  What is shown is the last known state.", "yellow")
+    return found
+
+
+@contextmanager
+def _told_once() -> Iterator[None]:
+    """Keep what rollouts log off the terminal, unless somebody asked for logs: the command itself says what is wrong."""
+    log = logging.getLogger("podium.rollouts")
+    quiet = logging.NullHandler()
+    log.addHandler(quiet)
+    try:
+        yield
+    finally:
+        log.removeHandler(quiet)

@@ -36,7 +36,7 @@ Action = Literal["seed", "restore", "set", "enable", "disable", "add_user", "rem
 Counted = tuple[str, int, str]
 """A rollout, a minute (since the epoch), an arm or the name of another count."""
 
-LOCK_WAIT_S = 2.0
+LOCK_WAIT_S = 3.0
 """How long a change waits for a file that another process writes to."""
 COUNT_WAIT_S = 0.5
 """How long counts wait for it; they can be added later."""
@@ -282,7 +282,7 @@ class SqliteRollouts:
                 return states
             with _transaction(db):
                 states = _states(db)
-                last = {**(known or {}), **self._read_copy(needed=not states)}
+                last = {**(known or {}), **self.read_copy(needed=not states)}
                 for name, rollout in {**seeds, **last}.items():
                     if name not in states:
                         _note(db, rollout, None, "restore" if name in last else "seed", who, None)
@@ -290,7 +290,11 @@ class SqliteRollouts:
                 self._write_copy(states)
         return states
 
-    def _read_copy(self, *, needed: bool) -> States:
+    def read_copy(self, *, needed: bool = False) -> States:
+        """Return what the copy says; nothing where there is none, or, unless it is `needed`, where it cannot be read.
+
+        Raises `StoreError`.
+        """
         try:
             return msgspec.json.decode(self.copy.read_bytes(), type=States)
         except FileNotFoundError:

@@ -26,6 +26,8 @@ class Counts:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._flushing = threading.Lock()
+        """Held while the store works: whoever reads its counts next finds what was on its way there."""
         self._sums: dict[Counted, int] = {}
         self.failures = 0
         """How often the store did not take them since it last did."""
@@ -40,18 +42,19 @@ class Counts:
 
     def flush(self, store: Store) -> None:
         """Add them to the store. Raises `StoreError`; nothing is lost then."""
-        with self._lock:
-            sums, self._sums = self._sums, {}
-        if not sums:
-            return
-        try:
-            store.add_counts(sums)
-        except StoreError:
+        with self._flushing:
             with self._lock:
-                for place, count in sums.items():
-                    self._sums[place] = self._sums.get(place, 0) + count
-            raise
-        self.failures = 0
+                sums, self._sums = self._sums, {}
+            if not sums:
+                return
+            try:
+                store.add_counts(sums)
+            except StoreError:
+                with self._lock:
+                    for place, count in sums.items():
+                        self._sums[place] = self._sums.get(place, 0) + count
+                raise
+            self.failures = 0
 
     def try_to_flush(self, store: Store) -> None:
         """Add them to the store, or log why not, once until it goes well again."""
@@ -64,6 +67,6 @@ class Counts:
 
     def forget(self) -> None:
         """Begin anew in a process that was forked off: these are its parent's."""
-        self._lock = threading.Lock()
+        self._lock, self._flushing = threading.Lock(), threading.Lock()
         self._sums = {}
         self.failures = 0

@@ -97,4 +97,4 @@ class Watching:
                 states = store.open(rollouts.seeds, who=me(), known=rollouts.last_known())
             rollouts.saw(states)
         except StoreError as error:
-            rollouts.missed(error)
+            rollouts.missed(error, {} if self.ready.is_set() else store.read_copy())

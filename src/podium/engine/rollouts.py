@@ -7,7 +7,8 @@ is over. A config without rollouts has neither thread nor file.
 Rules.
 - The config says which rollouts there are, the store how they stand. A change goes to the store first, then to memory.
 - A store that is lost leaves the last known state for `max_stale`; then every rollout gives legacy, but one at 100 %, whose
-  legacy may be gone, goes on. A store that never answered: legacy. Both are logged, and said in the call's reasons.
+  legacy may be gone, goes on. Where it never answered, its copy says what was last known; without one: legacy. All that is
+  logged, and said in the call's reasons.
 - What is chosen is counted in memory, and added to the store's counts once a second.
 - Where somebody else decides a rollout (`decide_by`), the kill switch, the test users and a lost store stand above them.
 """
@@ -25,16 +26,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from pydantic_core import PydanticCustomError
-
-from podium.config.values import percent as load_percent
 from podium.engine.ramps import Ramps
+from podium.engine.rollout_changes import adding, check_words, removing, setting
 from podium.engine.rollout_choice import Asker, Choice, Known, choice, without_candidate
 from podium.engine.rollout_counts import Counts
 from podium.engine.rollout_deciders import Decider, Deciders, Deciding, HowAsked
 from podium.engine.rollout_listeners import Listeners
 from podium.engine.rollout_usage import RolloutUsage, ShadowUsage, rollout_usage, shadow_usage
-from podium.engine.slips import load_duration, refused
+from podium.engine.slips import load_duration
 from podium.errors import RequestError, StoreError
 from podium.routing.rollout import Rollout
 from podium.routing.snapshot import Snapshot
@@ -260,8 +259,11 @@ class Rollouts:
             if changed:
                 self.listeners.tell("changed", changed)
 
-    def missed(self, error: StoreError) -> None:
-        """Take that the store did not answer."""
+    def missed(self, error: StoreError, copy: States) -> None:
+        """Take that the store did not answer, and what its copy says, for a process that never saw it."""
+        if self._known is None and self.seeds.keys() <= copy.keys():
+            self._seen_at = self._clock()
+            self._known = Known({name: copy[name] for name in self.seeds})
         known, first = self._known is not None, self._trouble is None
         self._trouble = error
         if first:
@@ -384,26 +386,7 @@ class Rollouts:
 
         Raises `RequestError` for a percentage that is none, `SpecError` for a spec that means nothing.
         """
-        changes: dict[str, Any] = {}  # what is set by hand is no ramp's any more
-        if percent is not None:
-            try:
-                changes["percent"] = load_percent(percent)
-            except PydanticCustomError as error:
-                raise refused("percent", error) from None
-        for arm, spec in (("candidate", candidate), ("legacy", legacy)):
-            if spec is not None:
-                _check_text(**{arm: spec})
-                self.check(spec)
-                changes[arm] = spec
-        if not changes:
-            raise RequestError("Nothing to set was given.", hint="Give `percent`, `candidate` or `legacy`.")
-
-        def make(rollout: Rollout) -> Rollout:
-            if rollout.hash == "legacy_js" and changes.get("percent", 0) % 1:
-                words = f"Rollout {quote(name)} draws by `legacy_js`, which knows whole percents only."
-                raise RequestError(words, param="percent", hint="Give a whole number.")
-            return rollout.replace(**changes, stage=None)
-
+        make = setting(name, self.check, percent=percent, candidate=candidate, legacy=legacy)
         return self._change(name, "set", make, who, why)
 
     def enable(self, name: str, *, why: str | None = None, who: str | None = None) -> Rollout:
@@ -416,24 +399,11 @@ class Rollouts:
 
     def add_user(self, name: str, user_id: str, *, why: str | None = None, who: str | None = None) -> Rollout:
         """Let a user take the candidate at any percentage."""
-        _check_text(user_id=user_id)
-
-        def make(rollout: Rollout) -> Rollout:
-            return rollout.replace(test_users=tuple(dict.fromkeys((*rollout.test_users, user_id))))
-
-        return self._change(name, "add_user", make, who, why)
+        return self._change(name, "add_user", adding(user_id), who, why)
 
     def remove_user(self, name: str, user_id: str, *, why: str | None = None, who: str | None = None) -> Rollout:
         """Let a user be one of all again. Raises `RequestError` where they are no test user."""
-
-        def make(rollout: Rollout) -> Rollout:
-            if user_id not in rollout.test_users:
-                near = nearest(user_id, rollout.test_users, most=1)
-                hint = f"Did you mean {quote(near[0])}?" if near else "See `podium rollout show`."
-                raise RequestError(f"{quote(user_id)} is no test user of {quote(name)}.", param="user_id", hint=hint)
-            return rollout.replace(test_users=tuple(each for each in rollout.test_users if each != user_id))
-
-        return self._change(name, "remove_user", make, who, why)
+        return self._change(name, "remove_user", removing(name, user_id), who, why)
 
     def undo(self, name: str, *, why: str | None = None, who: str | None = None) -> Change:
         """Take back the last change that is not taken back; asked again, the one before it. Returns the change that it made.
@@ -441,7 +411,7 @@ class Rollouts:
         Raises `RequestError` where there is none.
         """
         self.show(name)
-        _check_text(**{word: value for word, value in (("who", who), ("why", why)) if value is not None})
+        check_words(who, why)
         with self._lock:
             self._mend()
             change, states = self._store.undo(name, who=who or me(), why=why)
@@ -452,7 +422,7 @@ class Rollouts:
         self, name: str, action: Action, make: Callable[[Rollout], Rollout], who: str | None, why: str | None
     ) -> Rollout:
         self.show(name)
-        _check_text(**{word: value for word, value in (("who", who), ("why", why)) if value is not None})
+        check_words(who, why)
         with self._lock:
             self._mend()
             rollout, states = self._store.change(name, action, make, who=who or me(), why=why)
@@ -474,13 +444,6 @@ class Rollouts:
         self.look_now()
         if self._folder is None:
             self._take(Known(dict(states)))
-
-
-def _check_text(**given: object) -> None:
-    for name, value in given.items():
-        if not isinstance(value, str) or not value.strip():
-            found = "empty" if value == "" else repr(value)
-            raise RequestError(f"`{name}` must be text, not {found}.", param=name, hint="Give a text that is not empty.")
 
 
 def me() -> str:
