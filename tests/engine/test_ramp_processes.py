@@ -148,3 +148,34 @@ def test_where_the_process_that_judges_is_killed_another_rolls_back_all_the_same
         models.sync.close()
     assert state.rollout.percent == 0
     assert taken_over is None or int(taken_over.split(":")[1]) != leader
+
+
+def test_a_child_after_a_fork_hears_for_itself_and_both_file_in_one_store(sim: Sim, tmp_path: Path) -> None:
+    models = create_models(**config(sim, tmp_path / "data", steps=[50, 100], dwell="1h", longest="2h"))
+    models.rollouts.ramps.beat_s = 3600.0  # what is heard is filed at a fork, and at the end
+    models.rollouts.ramps.start("chat")
+    ask = models.sync.generate_text
+
+    def filed() -> int:
+        picture = SqliteRamps(SqliteRollouts(tmp_path / "data" / "rollouts.sqlite3")).picture("chat")
+        assert picture is not None
+        return sum(drawn.candidate + drawn.legacy for drawn in picture.evidence.drawn)
+
+    for number in range(3):
+        ask("chat", user_id=f"parent-{number}", prompt="Hello")
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            heard = models.rollouts.ramps.hearing.heard
+            models.rollouts.show("chat")  # waits until the store is known
+            ask("chat", user_id="child", prompt="Hello")
+            models.sync.close()
+            status = 0 if heard == 0 else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert filed() == 4
+    ask("chat", user_id="parent-later", prompt="Hello")
+    models.sync.close()
+    assert filed() == 5

@@ -20,9 +20,10 @@ from podium.config.aliases import check_spec
 from podium.config.problems import Path, show
 from podium.config.providers import check_name
 from podium.config.sections import (
+    CostGuardSection,
+    ErrorRateGuardSection,
     GuardSection,
     LatencyGuardSection,
-    MarginSection,
     QualityGuardSection,
     RampSection,
     RolloutSection,
@@ -37,7 +38,7 @@ from podium.routing.snapshot import Shadow, Snapshot
 
 Fault: TypeAlias = tuple[Path, str, str]
 """Where, what, and what to do."""
-Margin: TypeAlias = MarginSection | LatencyGuardSection | QualityGuardSection
+Margin: TypeAlias = ErrorRateGuardSection | LatencyGuardSection | CostGuardSection | QualityGuardSection
 
 
 class Moves(NamedTuple):

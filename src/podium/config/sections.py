@@ -315,20 +315,27 @@ class RampSection(Section):
     """From how many units' answers legacy's limits are frozen, before the first step."""
 
 
-class MarginSection(Section):
-    """By how much the candidate may be worse in something."""
+class ErrorRateGuardSection(Section):
+    """How many more of the candidate's calls may fail."""
 
-    margin: Points
-    """Of all calls, or of the cost's cap."""
+    margin: Points = 0.01
+    """Of all calls."""
 
 
 class LatencyGuardSection(Section):
     """How much more often the candidate may be slow."""
 
-    margin: Points
+    margin: Points = 0.02
     """Of all answers."""
     over: LatencyLimit = "legacy p95"
     """What counts as slow: a percentile of legacy's answers before the first step, or a duration."""
+
+
+class CostGuardSection(Section):
+    """How much more the candidate may cost."""
+
+    margin: Points = 0.1
+    """Of legacy's p99, or of twice its mean where that is more."""
 
 
 class QualityGuardSection(Section):
@@ -336,7 +343,7 @@ class QualityGuardSection(Section):
 
     judge: Name
     """The spec that scores answers from 0 to 100."""
-    margin: Points
+    margin: Points = 0.02
     """Of full quality."""
     sample: Points = 0.05
     """How many of the answers are judged."""
@@ -345,11 +352,11 @@ class QualityGuardSection(Section):
 class GuardSection(Section):
     """What a candidate is held to while it climbs."""
 
-    error_rate: MarginSection | None = None
+    error_rate: ErrorRateGuardSection | None = None
     """How many more of its calls may fail; `margin: 1%` where nothing is guarded at all."""
     latency: LatencyGuardSection | None = None
     """How many more of its answers may be slow."""
-    cost: MarginSection | None = None
+    cost: CostGuardSection | None = None
     """How much more it may cost, as a share of legacy's p99, or of twice its mean where that is more."""
     quality: QualityGuardSection | None = None
     """How much worse its answers may be, as a judge scores them."""
