@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podium.errors import RequestError
-from podium.routing.rollout import Rollout, Rule, bucket, decide, simple_hash
+from podium.routing.rollout import Rollout, Rule, bucket, decide, simple_hash, unheard
 from podium.types import load
 
 IDS = st.text(alphabet=st.characters(), min_size=1)  # surrogates too: JSON can write half a pair
@@ -198,3 +198,12 @@ def test_a_wrong_setting_is_refused_in_words(wrong: Any, words: str) -> None:
     with pytest.raises(RequestError, match=words) as caught:
         wrong()
     assert caught.value.hint
+
+
+def test_what_the_config_says_differently_is_unheard_unless_it_is_so_by_now() -> None:
+    began = Rollout(name="chat", candidate="tier:fast", percent=10, match=("gpt-4",))
+    config = began.replace(percent=25, match=("gpt-4", "gpt-4o"), candidate="tier:high")
+    assert unheard(began, began, began) == ()
+    assert unheard(began, began, config) == ("match", "candidate", "percent")
+    assert unheard(began.replace(percent=25, candidate="tier:high"), began, config) == ("match",)
+    assert unheard(began.replace(percent=50, enabled=False), began, began) == ()

@@ -16,6 +16,8 @@ from podium.cli.rollout_options import NameArgument, WhoOption, WhyOption, Windo
 from podium.cli.shadow_words import shadow_lines
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from podium.coordination.rollouts import Change
     from podium.engine.ramps import RampState
     from podium.engine.rollout_usage import RolloutUsage, ShadowUsage
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from podium.routing.climb import Course
     from podium.routing.rollout import Rollout, Rule
     from podium.routing.snapshot import Shadow
+
+_ALL_CHANGES = 1_000_000
 
 app = typer.Typer(
     name="rollout",
@@ -85,6 +89,8 @@ class _Standing(NamedTuple):
     shadows: ShadowUsage
     state: RampState | None
     course: Course | None
+    unheard: Sequence[str]
+    """What the config says, and the store does not follow."""
 
 
 @app.command()
@@ -103,22 +109,27 @@ def show(
     """
 
     def work(rollouts: Rollouts) -> _Standing:
+        from podium.routing.rollout import unheard
+
+        rollout, changes = rollouts.show(name), rollouts.history(name, most=_ALL_CHANGES)
+        seed = changes[-1].after if changes and changes[-1].action == "seed" else rollout
         return _Standing(
-            rollout=rollouts.show(name),
+            rollout=rollout,
             usage=rollouts.usage(name, window),
-            last=next(iter(rollouts.history(name, most=1)), None),
+            last=next(iter(changes), None),
             shadow=rollouts.shadows.get(name),
             shadows=rollouts.shadow(name, window),
             state=rollouts.ramps.state(name),
             course=rollouts.ramps.course(name),
+            unheard=unheard(rollout, seed, rollouts.seeds[name]),
         )
 
-    rollout, usage, last, shadow, shadows, state, course = with_rollouts(context, json, config, work)
+    rollout, usage, last, shadow, shadows, state, course, ignored = with_rollouts(context, json, config, work)
     if json:
         change = None if last is None else last.to_dict()
         facts = {"rollout": rollout.to_dict(), "usage": usage.to_dict(), "last_change": change}
         told = {"settings": None if shadow is None else shadow.to_dict(), "usage": shadows.to_dict()}
-        console.write_json({**facts, "shadow": told, "ramp": ramp.document(state)})
+        console.write_json({**facts, "shadow": told, "ramp": ramp.document(state), "config_not_followed": list(ignored)})
         return
     calls = usage.legacy + usage.candidate
     took = f"{usage.candidate:,} of {console.plural(calls, 'call')} ({usage.percent:.1f} %)" if calls else "no call"
@@ -137,6 +148,9 @@ def show(
         *shadow_lines(shadow, shadows, window),
         ("last change", "none" if last is None else _change(last)),
     ]
+    if ignored:
+        keys = ", ".join(ignored)
+        lines.append(("config", f"says {keys} differently now, which is not followed: `podium rollout set`, or a new name"))
     console.write_out(f"{rollout.name}\n" + "".join(f"  {title:<12} {text}\n" for title, text in lines))
     terminal = console.console("out")
     for line in ramp.lines(rollout, state, course, terminal.width):

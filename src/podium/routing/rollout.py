@@ -189,6 +189,12 @@ def decide(
     return _draw(rollout, rollout.percent, unit_id, "", "bucket")
 
 
+def unheard(now: Rollout, began: Rollout, config: Rollout) -> tuple[str, ...]:
+    """Return the keys that a config changed since the rollout began by it, and that it does not follow: its store decides."""
+    keys = ("match", "legacy", "candidate", "percent", "test_users", "rules", "unit", "salt", "hash", "enabled")
+    return tuple(key for key in keys if getattr(config, key) not in (getattr(began, key), getattr(now, key)))
+
+
 def share(rollout: Rollout) -> float:
     """Return the true share, 0 to 1, of the units that its percentage draws: whole buckets."""
     if rollout.hash == "legacy_js":
