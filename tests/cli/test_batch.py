@@ -216,23 +216,42 @@ def test_json_puts_the_whole_result_into_each_line(podium: Run, here: Path) -> N
     assert result["text"] == "0"
 
 
-def interrupted(here: Path, sim: Sim, *arguments: str) -> tuple[int, str, str]:
-    """Start a batch of which two prompts hang, and send it SIGINT once the others are answered."""
+def interrupted(here: Path, sim: Sim, *arguments: str, by: int = signal.SIGINT, ignored: bool = False) -> tuple[int, str, str]:
+    """Start a batch of which two prompts hang, and send it a signal once the others are answered.
+
+    `ignored`: it is started with SIGINT ignored, as a shell does in the background.
+    """
     rows = sums(6)
     for number in (1, 4):
         rows[number]["spec"] = "openai/gpt-slow"
     write_prompts(here / "q.jsonl", *rows)
     command = [*MODULE, "run", "openai/gpt-4o", "q.jsonl", *arguments]
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if ignored else None
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+    if ignored:
+        signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + 20
     while sim.stats.finished < 4 or sim.stats.in_flight < 2:
         assert time.monotonic() < deadline, sim.stats
         time.sleep(0.02)
     time.sleep(0.2)
-    child.send_signal(signal.SIGINT)
+    child.send_signal(by)
     out, err = child.communicate(timeout=20)
     assert "Traceback" not in err
     return child.returncode, out, err
+
+
+@pytest.mark.usefixtures("config")
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_batch_that_is_told_to_terminate_settles_what_runs(podium: Run, here: Path, sim: Sim, ignored: bool) -> None:
+    with (here / "podium.yaml").open("a") as config:
+        config.write("data_dir: data\n")
+    code, _, err = interrupted(here, sim, by=signal.SIGTERM, ignored=ignored)
+    assert code == 130
+    assert "4 of 6 prompts" in err
+    assert sim.wait_idle().cancelled == 2
+    total = json.loads(podium("usage", "--json").out)["total"]
+    assert (total["attempts"], total["unknown"], total["unpriced"]) == (6, 0, 2), "no price of gpt-slow is known"
 
 
 @pytest.mark.usefixtures("config")

@@ -164,6 +164,7 @@ def test_no_control_character_of_a_name_reaches_the_terminal(terminal: Run, data
         (["--where", "user"], "Write --where user=jane."),
         (["--where", "usr=jane"], "Did you mean 'user'?"),
         (["--since", "noon"], "which is no time"),
+        (["--plot", "--csv"], "do not go together"),
         (["--tz", "Mars"], "no time zone"),
         (["--data", "nowhere"], "There is no data folder nowhere."),
     ],

@@ -7,7 +7,7 @@ Rules.
 - No text from outside (a model, a provider, a file) reaches a terminal with control characters in it: they could move the
   cursor, set the title or fill the clipboard.
 - Colours are rich's: none where `NO_COLOR` is set or the stream is no terminal.
-- Exit codes: 0 done, 1 the request failed, 2 wrong usage or config, 130 interrupted.
+- Exit codes: 0 done, 1 the request failed, 2 wrong usage or config, 130 interrupted (by Ctrl-C or SIGTERM).
 """
 
 from __future__ import annotations

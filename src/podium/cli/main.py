@@ -11,7 +11,9 @@ from __future__ import annotations
 import errno
 import io
 import os
+import signal
 import sys
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -38,11 +40,20 @@ from podium.cli.options import ConfigOption
 from podium.errors import PodiumError
 
 
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Do what Ctrl-C does, also where that is ignored, as in the background of a shell."""
+    if callable(signal.getsignal(signal.SIGINT)):
+        signal.raise_signal(signal.SIGINT)
+    else:
+        raise KeyboardInterrupt
+
+
 class Commands(TyperGroup):
     """The group of all commands, where errors become messages and exit codes."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command."""
+        """Run a command. Whoever ends it by SIGTERM (`docker stop`, systemd) interrupts it: what runs is settled, not lost."""
+        before = signal.signal(signal.SIGTERM, _interrupt)
         try:
             return super().invoke(ctx)
         except PodiumError as error:
@@ -56,6 +67,8 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             console.say("Interrupted.")
             raise typer.Exit(console.INTERRUPTED) from None
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 app = typer.Typer(

@@ -169,7 +169,8 @@ def _period(written: str, option: str, least_s: float) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([mhd])", written.strip())
     seconds = float(match[1]) * {"m": 60, "h": 3600, "d": 86_400}[match[2]] if match else 0.0
     if not least_s <= seconds <= 366 * 86_400:
-        raise RequestError(f"{option} is {written!r}, which is no time of use.", hint="Write it as 30m, 24h or 7d.")
+        least = f" (from {least_s / 60:g}m on)" if match and least_s else ""
+        raise RequestError(f"{option} is {written!r}, which is no time of use.", hint=f"Write it as 30m, 24h or 7d{least}.")
     return seconds
 
 

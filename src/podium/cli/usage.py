@@ -103,6 +103,8 @@ def usage(
         context.obj = (config_of(context, config), data)
         return
     with console.errors_as_json(json):
+        if plot + csv + json > 1:
+            raise RequestError("--plot, --csv and --json do not go together.", hint="Take one of them.")
         if measure not in ("cost", "requests", "tokens"):
             raise RequestError(f"--measure {measure} cannot be drawn.", hint="Draw cost, requests or tokens.")
         arguments: dict[str, Any] = {"since": instant(since), "until": instant(until), "where": _where(where or []), "tz": tz}
