@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from podium.engine.forecast import Forecast
     from podium.engine.models import Models
 
-
 _NEVER_ASKED = frozenset({"rate_limited", "budget_exceeded", "store_error", "authentication_failed", "model_not_found"})
 """Errors of whoever asks: a limit of Podium's own, a wrong key, a model that there is not."""
 
@@ -93,7 +92,8 @@ class Comparing(Generic[L]):
             belongs=belongs,
         )
         self._left = {line.line: line for line in self._results.todo}
-        self._forecasts = {number: highest(line) for number, line in self._left.items()}
+        self._highest = highest
+        self._forecasts: dict[int, Forecast] = {}
         self._kept = self._results.total - len(self._left)
         self._failed = 0
         self._cost_usd = Decimal(0)
@@ -102,18 +102,12 @@ class Comparing(Generic[L]):
     def run(self) -> int:
         """Compare what is to be compared, show what it came to, and return the exit code."""
         settings, results = self._settings, self._results
-        self._check_prices()
-        if not settings.quiet:
-            self._say_begin()
-        began = time.monotonic()
         try:
             with results:
                 self._work()
         except KeyboardInterrupt:
             self._say_interrupted()
             return console.INTERRUPTED
-        if not settings.quiet:
-            self._say_end(time.monotonic() - began)
         compared = [load_compared(document) for document in results.documents()]
         summary = summarise([each.observation for each in compared])
         if settings.report is not None and compared:
@@ -133,6 +127,11 @@ class Comparing(Generic[L]):
     # --- the work -------------------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
+        self._forecasts = {number: self._highest(line) for number, line in self._left.items()}
+        self._check_prices()
+        if not self._settings.quiet:
+            self._say_begin()
+        began = time.monotonic()
         with asyncio.Runner() as runner:
             try:
                 runner.run(self._compare_all())
@@ -140,6 +139,8 @@ class Comparing(Generic[L]):
                     runner.run(self._compare_all())
             finally:
                 runner.run(self._models.close())
+        if not self._settings.quiet:
+            self._say_end(time.monotonic() - began)
 
     async def _compare_all(self) -> None:
         with Bar(self._done, self._results.total, shown=not self._settings.quiet and console.is_terminal("err")) as bar:

@@ -74,7 +74,7 @@ def _header(figures: Figures, old: str, new: str, made_at: float, note: str | No
     named = (tag("span", _chip(side), " ", tag("code", spec)) for side, spec in zip(_SIDES, (old, new), strict=True))
     return tag(
         "header",
-        tag("p", f"{plural(summary.n, 'prompt')} asked of both sides · {when}", class_="dim"),
+        tag("p", f"{plural(summary.n, 'prompt')} compared · {when}", class_="dim"),
         tag("h1", summary.headline, class_=f"verdict {summary.verdict}"),
         tag("p", named, class_="named"),
         tag("div", _cards(summary), class_="cards"),
@@ -90,25 +90,25 @@ def _cards(summary: Summary) -> list[Markup]:
     old, new = summary.old, summary.new
     cards = []
     if old.checked and new.checked:
-        rows = [(each.right / each.checked, f"{each.right:,} of {each.checked:,}", "right") for each in (old, new)]
+        rows = [(each.right / each.checked, f"{each.right:,} of {each.checked:,}", f"{each.side}.right") for each in (old, new)]
         cards.append(_card("Right answers", "more is better", rows, summary.right.leader, "is right more often"))
     elif summary.agreement is not None:
         cards.append(_agreement_card(summary))
-    rows = [(each.failed / summary.n, f"{each.failed:,} of {summary.n:,}", "failed") for each in (old, new)]
+    rows = [(each.failed / summary.n, f"{each.failed:,} of {summary.n:,}", f"{each.side}.failed") for each in (old, new)]
     cards.append(_card("Failures", "less is better", rows, summary.reliable, "fails less often"))
-    times = (summary.old_s, summary.new_s)
     if summary.old_s is not None and summary.new_s is not None:
-        most = max(summary.old_s, summary.new_s) or 1.0
-        timed = [((each or 0) / most, seconds(each), "pairs.p50_s") for each in times]
+        slowest = max(summary.old_s, summary.new_s) or 1.0
+        times = zip(_SIDES, (summary.old_s, summary.new_s), strict=True)
+        rows = [(each / slowest, seconds(each), f"pairs.{side}_p50_s") for side, each in times]
         words = _less(summary.latency_ratio, "faster")
-        cards.append(_card("Time at the median", "less is better", timed, summary.quicker, words))
+        cards.append(_card("Time at the median", "less is better", rows, summary.quicker, words))
     if summary.priced:
-        dearest = float(max(summary.old_usd, summary.new_usd)) or 1.0
-        paid = [(float(each) / dearest, usd(each), "pairs.usd") for each in (summary.old_usd, summary.new_usd)]
+        dearest = max(summary.old_usd, summary.new_usd) or 1
+        costs = zip(_SIDES, (summary.old_usd, summary.new_usd), strict=True)
+        rows = [(float(each / dearest), usd(each), f"pairs.{side}_usd") for side, each in costs]
         words = _less(summary.cost_ratio, "cheaper")
-        cards.append(
-            _card(f"Cost of {plural(summary.priced, 'prompt')}", "less is better", paid, summary.cheaper, words, _NEAR)
-        )
+        title = f"Cost of {plural(summary.priced, 'prompt')}"
+        cards.append(_card(title, "less is better", rows, summary.cheaper, words, _NEAR))
     return cards
 
 
@@ -120,13 +120,14 @@ def _card(
     words: str,
     neither: str = "no difference beyond chance",
 ) -> Markup:
-    """A measure of both sides; `better` is the side that is, and `words` what it is, or `neither` where none is."""
+    """A measure of both sides, each with its share of a bar, its words and the name of its figure.
+
+    `better` is the side that is, and `words` what it is, or `neither` where none is.
+    """
     drawn = []
-    for side, (share, written, name) in zip(_SIDES, rows, strict=True):
-        figure = name.replace("pairs.", f"pairs.{side}_") if name.startswith("pairs.") else f"{side}.{name}"
-        drawn.append(
-            tag("div", _chip(side), bar(share, side), tag("span", written, class_="value", data_figure=figure), class_="row")
-        )
+    for side, (share, written, figure) in zip(_SIDES, rows, strict=True):
+        value = tag("span", written, class_="value", data_figure=figure)
+        drawn.append(tag("div", _chip(side), bar(share, side), value, class_="row"))
     end = tag("p", neither if better is None else f"✓ {better} {words}", class_=f"end {better or 'none'}")
     return tag("section", tag("h2", title, tag("small", which)), drawn, end, class_="card")
 
