@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-NAMES = ("start", "call", "resolve", "metrics", "prices", "ledger", "limits", "guard", "ramp", "rollout", "rollback")
+NAMES = ("start", "call", "resolve", "metrics", "prices", "ledger", "limits", "guard", "ramp", "rollout", "rollback", "shadow")
 
 
 def main() -> int:
