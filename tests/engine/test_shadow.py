@@ -128,6 +128,7 @@ async def test_what_does_not_fit_the_budget_is_skipped_and_nothing_of_it_is_sent
     assert len(sim.requests) == 1
     told = models.rollouts.shadow("chat")
     assert (told.sent, told.skipped, told.spent_usd) == (0, {"budget": 1}, Decimal(0))
+    assert [row.group["arm"] for row in models.usage(["arm"])] == ["legacy"]
 
 
 async def test_a_difference_is_logged_with_figures_and_without_any_text(
@@ -385,6 +386,7 @@ async def test_a_shadow_takes_no_slot_that_a_caller_holds(make: Make, sim: Sim) 
         await models.generate_text("gpt-4", prompt=CAPITAL)
         await over(models)
     assert models.rollouts.shadow("chat").skipped == {"busy": 1}
+    assert {row.group["arm"] for row in models.usage(["arm"])} == {"legacy", None}
 
 
 # --- on record ----------------------------------------------------------------------------------------------------------

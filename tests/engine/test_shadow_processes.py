@@ -47,7 +47,7 @@ def test_four_processes_never_exceed_one_budget_and_count_together(tmp_path: Pat
         told = models.rollouts.shadow("chat")
         rows = {row.group["arm"]: row for row in models.usage(["arm"])}
     assert told.drawn == rows["legacy"].requests == PROCESSES * CALLS * 4
-    assert rows["candidate_shadow"].attempts == told.sent == stats.by_model["openai/gpt-4.1"] > 0
+    assert rows["candidate_shadow"].requests == told.sent == stats.by_model["openai/gpt-4.1"] > 0
     assert told.spent_usd == rows["candidate_shadow"].cost_usd
     assert told.spent_usd <= BUDGET_USD
     assert told.skipped["budget"] > 0, "the budget was not reached: the test proves nothing"

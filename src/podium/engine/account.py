@@ -350,6 +350,8 @@ class Account:
         self._return(calls)
         counted = winner or (calls[0] if calls else None)
         facts = self._facts
+        if facts.is_shadow and not self._closing and all(call.outcome == "rejected" for call in calls):
+            return  # it was never sent, and nobody asked for it: a count, and no request
         response = None if winner is None else winner.response
         if self._books.ledger is not None:
             self._close(self._books.ledger, outcome, duration_s, len(calls), winner, counted)

@@ -112,6 +112,11 @@ class Around:
         slots = slots_in(self._shared.provider_slots, provider, f"Provider {provider}", limit)
         return slots if self.give_way is None else Spare(slots, self.give_way)
 
+    def has_spare(self, provider: str) -> bool:
+        """Whether a provider has a slot that nobody needs just now."""
+        slots = self._shared.provider_slots.get(provider)
+        return slots is None or slots.has_spare
+
     def not_before(self) -> Mapping[Target, float]:
         """Targets that asked to be left alone, and until when."""
         table = self._shared.leave_alone

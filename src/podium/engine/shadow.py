@@ -222,9 +222,12 @@ class Shadows:
             return "own_key"
         if self._is_untracked(plan.user_id):
             return "untracked"
-        return self._run(asked, plan, arm)
+        around = Around(models._shared, state, plan)
+        if not all(around.has_spare(target.provider) for target in plan.targets):
+            return "busy"
+        return self._run(asked, around, plan, arm)
 
-    def _run(self, asked: Asked, plan: Plan, arm: Arm) -> Run:
+    def _run(self, asked: Asked, around: Around, plan: Plan, arm: Arm) -> Run:
         models, name, request_id = self._models, asked.choice.rollout, f"{asked.request_id}.shadow"
         state = models._state
         entered = plan.replace(user_id=None, arm=entered_as(arm))
@@ -232,7 +235,6 @@ class Shadows:
         limit = budget(name, self._shadows[name])
         nobodys = request.replace(metadata={})
         holds = partial(self._stands, name)
-        around = Around(models._shared, state, plan)
         run = Run(
             around,
             plan,

@@ -51,7 +51,7 @@ class Slots:
         Raises `RateLimited` when the queue is full, or the wait too long.
         """
         with self._lock:
-            if self.limit is None or (self.running < self.limit and not self._waiting):
+            if self.has_spare:
                 self.running += 1
                 return
             if self.waiting >= self._size:
@@ -103,11 +103,16 @@ class Slots:
     def take_spare(self, whose: Spare, give_way: Callable[[], object]) -> bool:
         """Take a slot for something that nobody waits for, where one is free; `give_way` is called once somebody needs it."""
         with self._lock:
-            if self.limit is not None and (self.running >= self.limit or self._waiting):
+            if not self.has_spare:
                 return False
             self.running += 1
             self._spare[whose] = give_way
             return True
+
+    @property
+    def has_spare(self) -> bool:
+        """Whether a slot is free that nobody waits for."""
+        return self.limit is None or (self.running < self.limit and not self._waiting)
 
     def release_spare(self, whose: Spare) -> None:
         """Give back what `take_spare` took."""
@@ -143,6 +148,7 @@ class Spare:
             raise RateLimited(
                 f"{self._slots.name} has no slot to spare (max_concurrent {self._slots.limit}).",
                 code="no_spare_slot",
+                retryable=False,
                 hint="Nobody waits for this; raise max_concurrent to have more of it.",
             )
 
