@@ -389,6 +389,22 @@ async def test_a_shadow_takes_no_slot_that_a_caller_holds(make: Make, sim: Sim) 
     assert {row.group["arm"] for row in models.usage(["arm"])} == {"legacy", None}
 
 
+async def test_where_slots_are_short_every_call_is_answered_and_every_shadow_is_counted_once(make: Make, sim: Sim) -> None:
+    chat = {"match": ["gpt-4"], "legacy": LEGACY, "candidate": "openai/gpt-4.1", "shadow": SHADOW}
+    models = make(providers={"openai": {"max_concurrent": 3}}, rollouts={"chat": chat})
+    sim.set("*", latency_s=0.005)
+    for _ in range(12):
+        await asyncio.gather(*(models.generate_text("gpt-4", prompt=CAPITAL) for _ in range(8)))
+        await asyncio.sleep(0.003)  # some shadows get their slot, and some of those lose it again
+    await over(models)
+    told = models.rollouts.shadow("chat")
+    rows = {row.group["arm"]: row for row in models.usage(["arm"])}
+    assert (told.drawn, rows["legacy"].requests, rows["legacy"].errors) == (96, 96, 0)
+    assert told.sent == rows["candidate_shadow"].requests == rows["candidate_shadow"].attempts > 0
+    assert told.skipped["busy"] > 0
+    assert models.statistics()["providers"]["openai"] == {"running": 0, "waiting": 0}
+
+
 # --- on record ----------------------------------------------------------------------------------------------------------
 
 

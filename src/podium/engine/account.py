@@ -350,7 +350,7 @@ class Account:
         self._return(calls)
         counted = winner or (calls[0] if calls else None)
         facts = self._facts
-        if facts.is_shadow and not self._closing and all(call.outcome == "rejected" for call in calls):
+        if counted is None and facts.is_shadow:
             return  # it was never sent, and nobody asked for it: a count, and no request
         response = None if winner is None else winner.response
         if self._books.ledger is not None:

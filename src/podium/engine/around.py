@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from podium.engine.endpoint import Endpoint
@@ -81,9 +81,9 @@ class Shared:
 
 
 class Around:
-    """What one run finds around it; where it is one that nobody waits for, `give_way` ends it once its slot is needed."""
+    """What one run finds around it."""
 
-    __slots__ = ("_plan", "_shared", "_state", "give_way", "runs", "transport")
+    __slots__ = ("_give_way", "_plan", "_shared", "_spares", "_state", "runs", "transport")
 
     def __init__(self, shared: Shared, state: State, plan: Plan) -> None:
         self._shared = shared
@@ -91,7 +91,8 @@ class Around:
         self._plan = plan
         self.transport = shared.transport
         self.runs = shared.runs
-        self.give_way: Callable[[], object] | None = None
+        self._give_way: Callable[[], object] | None = None
+        self._spares: list[tuple[str, Spare]] = []
 
     def endpoint(self, target: Target) -> Endpoint:
         """Where a target is reached, with the key that this run's user asks with."""
@@ -106,16 +107,39 @@ class Around:
 
     def provider_slots(self, provider: str) -> Slots | Spare | None:
         """The provider's slots, if it has a limit."""
+        slots = self._slots_of(provider)
+        if slots is None or self._give_way is None:
+            return slots
+        taken = next((each for each in self._spares if each[0] == provider), None)
+        if taken is None:
+            return Spare(slots, self._give_way)
+        self._spares.remove(taken)
+        return taken[1]
+
+    def _slots_of(self, provider: str) -> Slots | None:
         limit = self._state.snapshot.providers[provider].max_concurrent
         if limit is None:
             return None
-        slots = slots_in(self._shared.provider_slots, provider, f"Provider {provider}", limit)
-        return slots if self.give_way is None else Spare(slots, self.give_way)
+        return slots_in(self._shared.provider_slots, provider, f"Provider {provider}", limit)
 
-    def has_spare(self, provider: str) -> bool:
-        """Whether a provider has a slot that nobody needs just now."""
-        slots = self._shared.provider_slots.get(provider)
-        return slots is None or slots.has_spare
+    def take_spares(self, providers: Iterable[str], give_way: Callable[[], object]) -> list[Spare] | None:
+        """Take a slot of each of these for a run that nobody waits for; None where one has none to spare.
+
+        `give_way` ends the run, and is called once somebody needs a slot. Whoever takes them releases all of them in the end.
+        """
+        self._give_way = give_way
+        taken: list[Spare] = []
+        for provider in providers:
+            if (slots := self._slots_of(provider)) is None:
+                continue
+            spare = Spare(slots, give_way)
+            if not spare.take():
+                for each in taken:
+                    each.release()
+                return None
+            taken.append(spare)
+            self._spares.append((provider, spare))
+        return taken
 
     def not_before(self) -> Mapping[Target, float]:
         """Targets that asked to be left alone, and until when."""

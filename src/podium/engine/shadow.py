@@ -30,6 +30,7 @@ from podium.engine.functions import answer_of
 from podium.engine.rollout_choice import Choice
 from podium.engine.runner import Run
 from podium.engine.sides import Outcome, log, of_answer, of_failure, of_result
+from podium.engine.slots import Spare
 from podium.engine.text import load_request
 from podium.errors import (
     AllTargetsFailed,
@@ -78,6 +79,13 @@ class Asked(NamedTuple):
     def answered_by(self, result: Result) -> Outcome:
         """The caller's side of the comparison."""
         return of_result(_SIDES[self.choice.arm], self.choice.spec or self.spec, result)
+
+
+class _Made(NamedTuple):
+    """A request to the other arm, and the slots that it holds."""
+
+    run: Run
+    spares: list[Spare]
 
 
 class Shadows:
@@ -168,8 +176,12 @@ class Shadows:
             made = self._hindrance(asked) or legacy or self._make(asked)
             if isinstance(made, str):
                 self._skip(name, made)
-            elif isinstance(made, Run):
-                await self._ask(asked, made, answered)
+            elif isinstance(made, _Made):
+                try:
+                    await self._ask(asked, made.run, answered)
+                finally:
+                    for spare in made.spares:
+                        spare.release()
             else:
                 await self._ask_legacy(asked, made, answered)
         finally:
@@ -206,7 +218,7 @@ class Shadows:
         user = self._models.snapshot.users.get(user_id or "")
         return user is not None and user.performance_tracking is False
 
-    def _make(self, asked: Asked) -> Run | Skipped:
+    def _make(self, asked: Asked) -> _Made | Skipped:
         """Make the request to the other arm, or say why not."""
         choice, models = asked.choice, self._models
         state, arm = models._state, other(choice.arm)
@@ -223,9 +235,9 @@ class Shadows:
         if self._is_untracked(plan.user_id):
             return "untracked"
         around = Around(models._shared, state, plan)
-        if not all(around.has_spare(target.provider) for target in plan.targets):
-            return "busy"
-        return self._run(asked, around, plan, arm)
+        run = self._run(asked, around, plan, arm)
+        spares = around.take_spares([target.provider for target in plan.targets], run.abandon)
+        return "busy" if spares is None else _Made(run, spares)
 
     def _run(self, asked: Asked, around: Around, plan: Plan, arm: Arm) -> Run:
         models, name, request_id = self._models, asked.choice.rollout, f"{asked.request_id}.shadow"
@@ -235,7 +247,7 @@ class Shadows:
         limit = budget(name, self._shadows[name])
         nobodys = request.replace(metadata={})
         holds = partial(self._stands, name)
-        run = Run(
+        return Run(
             around,
             plan,
             request,
@@ -246,8 +258,6 @@ class Shadows:
             slots=None,
             account=Account(models._books, state.snapshot, entered, nobodys, request_id, holds, budget=limit),
         )
-        around.give_way = run.abandon
-        return run
 
     async def _ask(self, asked: Asked, run: Run, answered: Callable[[], Outcome]) -> None:
         """Ask the other arm, and count what came of it."""
@@ -256,13 +266,16 @@ class Shadows:
         try:
             theirs = of_result(side, spec, await run.wait())
         except asyncio.CancelledError:
-            self._sent(name, run, cut_off=1)
-            if _is_cancelled():
+            cancelled = _is_cancelled()
+            if _is_sent(run):
+                self._sent(name, run, cut_off=1)
+            else:
+                self._skip(name, "closed" if cancelled else "busy")
+            if cancelled:
                 raise
             return  # it gave way
         except PodiumError as error:
-            sent = any(attempt.outcome != "rejected" for attempt in run.attempts())
-            if not sent and isinstance(error, LimitError | StoreError | AllTargetsFailed):
+            if not _is_sent(run) and isinstance(error, LimitError | StoreError | AllTargetsFailed):
                 self._skip(name, why := _why(error))
                 if why == "budget":
                     self._short_until[name] = time.monotonic() + _SHORT_S
@@ -314,6 +327,11 @@ class Shadows:
         for what, amount in counts.items():
             if amount:
                 self._models.rollouts.counts.add(name, f"shadow:{what}", amount)
+
+
+def _is_sent(run: Run) -> bool:
+    """Whether some attempt went out."""
+    return any(attempt.outcome != "rejected" for attempt in run.attempts())
 
 
 def _is_cancelled() -> bool:

@@ -134,17 +134,23 @@ class Slots:
 
 
 class Spare:
-    """Slots as something uses them that nobody waits for: it never queues, and makes room for whoever would have to."""
+    """A slot for something that nobody waits for: it never queues, and makes room for whoever would have to."""
 
-    __slots__ = ("_give_way", "_slots")
+    __slots__ = ("_give_way", "_held", "_slots")
 
     def __init__(self, slots: Slots, give_way: Callable[[], object]) -> None:
         self._slots = slots
         self._give_way = give_way
+        self._held = False
+
+    def take(self) -> bool:
+        """Take it, where one is free; return whether it is held."""
+        self._held = self._held or self._slots.take_spare(self, self._give_way)
+        return self._held
 
     async def acquire(self, group: str = "") -> None:
-        """Take a slot that is free. Raises `RateLimited` where none is."""
-        if not self._slots.take_spare(self, self._give_way):
+        """Take it. Raises `RateLimited` where none is free."""
+        if not self.take():
             raise RateLimited(
                 f"{self._slots.name} has no slot to spare (max_concurrent {self._slots.limit}).",
                 code="no_spare_slot",
@@ -153,8 +159,10 @@ class Spare:
             )
 
     def release(self) -> None:
-        """Give the slot back."""
-        self._slots.release_spare(self)
+        """Give it back, if it is held."""
+        if self._held:
+            self._held = False
+            self._slots.release_spare(self)
 
 
 def _wake(turn: asyncio.Future[None]) -> None:
