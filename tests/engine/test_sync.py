@@ -107,6 +107,27 @@ def test_a_child_after_a_fork_begins_with_free_slots_and_locks_that_nobody_holds
         assert not hanging.is_alive()
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_fork_waits_for_the_step_of_the_loop_that_runs_so_that_a_child_finds_no_lock_of_its_locked(models: Models) -> None:
+    """Such as that of a module that is imported just then."""
+    lock, locked, may_go_on = threading.Lock(), threading.Event(), threading.Event()
+
+    async def step() -> None:
+        with lock:
+            locked.set()
+            may_go_on.wait(1)
+
+    running = threading.Thread(target=lambda: models.sync._run(step()))
+    running.start()
+    assert locked.wait(5)
+    threading.Timer(0.1, may_go_on.set).start()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if lock.acquire(timeout=1) else 2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    running.join()
+
+
 def test_errors_come_through_as_they_are(models: Models, sim: Sim) -> None:
     sim.set("gpt-4o", status=400)
     with pytest.raises(PodiumError) as caught:

@@ -80,6 +80,8 @@ class SqliteLeases:
         self._inherited: list[sqlite3.Connection] = []
         self._using = threading.RLock()
         """Held while the connection is used, so that a fork can wait for it."""
+        self._held = False
+        """Whether a fork holds it just now."""
         self._closed_for_fork = False
         self._quiet = True
         self._cut_off = False
@@ -101,19 +103,20 @@ class SqliteLeases:
         )
 
     def _before_fork(self) -> None:
-        self._quiet = self._using.acquire(timeout=_FORK_WAIT_S)
+        self._held = self._quiet = self._using.acquire(timeout=_FORK_WAIT_S)
         if self._quiet and self._db is not None:
             self._db.close()
             self._db = None
             self._closed_for_fork = True
 
     def _in_parent(self) -> None:
-        if self._quiet:
+        if self._held:  # not where it was made while the fork was on its way
+            self._held = False
             self._using.release()
 
     def _in_child(self) -> None:
         self._using = threading.RLock()
-        self._closed_for_fork = False
+        self._held = self._closed_for_fork = False
         self._cut_off = self._cut_off or not self._quiet
 
     def _connected(self) -> sqlite3.Connection:

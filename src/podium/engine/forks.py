@@ -29,6 +29,7 @@ def register(models: Models) -> None:
 
 def _hold_still(models: Models | None) -> None:
     if models is not None:
+        models.sync.hold_still()
         models._books.hold_still()
         models.rollouts.hold_still()
 
@@ -37,6 +38,7 @@ def _go_on(models: Models | None) -> None:
     if models is not None:
         models._books.go_on()
         models.rollouts.go_on()
+        models.sync.go_on()
 
 
 def _begin_anew(models: Models | None) -> None:

@@ -4,9 +4,9 @@ Theory. Async is the one colour; this room only waits for it. One background thr
 blocking call hands a coroutine over and waits.
 
 Rules. The thread is a daemon, started at the first call. It ends with `close()`, with its `Models`, or with the interpreter,
-and closes its connections then. After a fork the child starts its own: a thread does not survive a fork. An interrupt (Ctrl-C)
-while waiting cancels the call upstream. It must not be called from a running event loop, where it would block the loop: that
-is an error that says so.
+and closes its connections then. After a fork the child starts its own, for a thread does not survive one; a fork waits until
+the step that runs has ended. An interrupt (Ctrl-C) while waiting cancels the call upstream. It must not be called from a
+running event loop, where it would block the loop: that is an error that says so.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_FORK_WAIT_S = 2.0
+"""What a fork waits for a step of the loop to end."""
 _LONGEST_END_S = 2.0
 """What an interpreter that exits waits for its connections to be closed."""
 
@@ -92,6 +95,7 @@ class SyncModels:
         self._models = models
         self._lock = threading.Lock()
         self._background: _Background | None = None
+        self._goes_on = threading.Event()
 
     def _run(self, work: Coroutine[Any, Any, T], *, in_a_loop: bool = False) -> T:
         """Run to its end in the background; `in_a_loop`: also where that blocks the loop that it is called from."""
@@ -159,10 +163,31 @@ class SyncModels:
         """Ask a `LanguageModel`, and return a blocking stream."""
         return SyncTextStream(self, model.stream(**ask))
 
+    def hold_still(self) -> None:
+        """Before a fork: let the loop stand between two steps, where it holds no lock, such as that of an import."""
+        background = self._background
+        if background is None or threading.current_thread() is background.thread:
+            return
+        stands, goes_on = threading.Event(), self._goes_on
+
+        def stand() -> None:
+            stands.set()
+            goes_on.wait(_FORK_WAIT_S)
+
+        goes_on.clear()
+        with suppress(RuntimeError):  # it was stopped just now
+            background.loop.call_soon_threadsafe(stand)
+            stands.wait(_FORK_WAIT_S)
+
+    def go_on(self) -> None:
+        """After a fork, in the parent."""
+        self._goes_on.set()
+
     def forget(self) -> None:
         """Begin anew in a process that was forked off: the thread is its parent's."""
         self._lock = threading.Lock()
         self._background = None
+        self._goes_on = threading.Event()
 
     def close(self) -> None:
         """Cancel what runs, close the connections and end the background thread."""
