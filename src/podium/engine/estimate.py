@@ -221,7 +221,7 @@ def measure(request: Request) -> Measured:
     """Count a request's bytes of text, images, and what its template may add."""
     sums = _Sums()
     sums.take(request)
-    return Measured(text_bytes=sums.bytes, added=sums.added, images=sums.images, unbounded=sums.unbounded)
+    return Measured(sums.bytes, sums.added, sums.images, sums.unbounded)
 
 
 class _Sums:

@@ -70,11 +70,11 @@ class Estimate(Value, frozen=True, kw_only=True):
 
     def total(self, max_tokens: int | None = None) -> int:
         """The most pico-USD that all legs together cost."""
-        return sum(leg.highest(max_tokens) for leg in self.legs)
+        return sum([leg.highest(max_tokens) for leg in self.legs])
 
     def tokens(self, max_tokens: int | None = None) -> int:
         """The most tokens that all legs together read and write."""
-        return sum(leg.input_tokens + leg.output(max_tokens) * leg.answers for leg in self.legs)
+        return sum([leg.input_tokens + leg.output(max_tokens) * leg.answers for leg in self.legs])
 
     @property
     def most_output(self) -> int:
