@@ -98,6 +98,13 @@ async def test_the_time_of_a_request_is_its_whole_time_also_where_it_waits_for_i
         assert (await models.generate_text(spec, prompt=STORY, metadata=metadata)).text, "its place was given back"
 
 
+async def test_a_request_whose_time_the_opening_of_the_books_takes_is_told_so(make: Make, sim: Sim, tmp_path: Path) -> None:
+    models = make(data_dir=str(tmp_path))
+    with pytest.raises(TimedOut, match=r"given 0\.001 s, and they were over while the ledger and the prices were opened"):
+        await models.generate_text("openai/gpt-4o", prompt=STORY, timeout="1ms")
+    assert sim.stats.requests == 0
+
+
 async def test_an_attempt_that_the_requests_time_ended_says_so_and_is_charged(make: Make, sim: Sim) -> None:
     sim.set("gpt-4o", latency_s=5)
     models = make()

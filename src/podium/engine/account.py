@@ -65,6 +65,7 @@ class Account:
         "_started",
         "_watch",
         "is_under_way",
+        "opening",
     )
 
     def __init__(
@@ -98,6 +99,8 @@ class Account:
         """A shadow's own limit, in place of all others."""
         self._snapshot = snapshot
         self._measured: Measured | None = None
+        self.opening = False
+        """Whether it waits for the books to be opened, which is done once."""
         self._spending: Spending | None = None
         self._facts = RequestFacts(
             request_id=request_id,
@@ -126,6 +129,7 @@ class Account:
         books, plan, facts = self._books, self._plan, self._facts
         budget = self._budget
         limited = budget is not None or books.limited(facts.user_id, facts.team) or plan.max_cost_usd is not None
+        self.opening = True
         if not books.is_open(limits=limited):
             await asyncio.to_thread(books.open, limits=limited)
         if limited or books.prices_come_first:
@@ -133,6 +137,7 @@ class Account:
                 if endpoint.price is None:
                     await asyncio.to_thread(books.find_price, endpoint)
             self._measured = measure(request)
+        self.opening = False
         if not limited:
             return request
         limits = books.limits

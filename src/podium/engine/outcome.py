@@ -26,11 +26,17 @@ def all_failed(calls: Sequence[Call], reasons: Reasons, attempts: tuple[Attempt,
     )
 
 
-def waited_too_long(time_s: float, user_id: str | None) -> TimedOut:
-    """Make the error of a request whose time was over before limits let it in."""
+def waited_too_long(time_s: float, user_id: str | None, *, opening: bool) -> TimedOut:
+    """Make the error of a request whose time was over before it could be sent; `opening`: while the books were being opened."""
+    given = f"The request was given {time_s:.3g} s, and"
+    if opening:
+        return TimedOut(
+            f"{given} they were over while the ledger and the prices were opened, as once a process; nothing was sent.",
+            hint="Ask again, or give it a longer `timeout`.",
+        )
     whose = "other requests" if user_id is None else f"other requests of user {user_id}"
     return TimedOut(
-        f"The request was given {time_s:.3g} s, and waited all of them for {whose} to end; nothing was sent.",
+        f"{given} waited all of them for {whose} to end; nothing was sent.",
         hint="Ask again later, give it a longer `timeout`, or raise `max_concurrent`.",
     )
 

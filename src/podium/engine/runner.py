@@ -174,7 +174,7 @@ class Run:
                 endpoints = [self._around.endpoint(target) for target in self._plan.targets]
                 self._request = await self._account.admit(self._request, endpoints)
         except TimeoutError:
-            raise waited_too_long(self._time_s, self._plan.user_id) from None
+            raise waited_too_long(self._time_s, self._plan.user_id, opening=self._account.opening) from None
 
     async def wait(self) -> Result:
         """Begin, and wait for the end. Raises the error that the request ended with; a cancellation abandons it."""
