@@ -201,3 +201,11 @@ def test_a_ramp_whose_store_was_made_again_is_said_to_be_gone(climbing: Path, po
         file.unlink()
     assert "gone with its store: nothing guards the rollout" in podium("rollout", "show", "chat").out
     assert "climbing at 10 %" in podium("rollout", "ramp", "chat", "start").out
+
+
+def test_a_ramp_that_a_hand_ended_can_be_started_anew_though_nobody_serves(climbing: Path, podium: Run) -> None:
+    podium("rollout", "ramp", "chat", "start")
+    podium("rollout", "set", "chat", "30")
+    assert "stopped at 30 %" in podium("rollout", "show", "chat").out
+    again = podium("rollout", "ramp", "chat", "start")
+    assert (again.code, "climbing at 99 %" in again.out or "watching at 99 %" in again.out) == (0, True)

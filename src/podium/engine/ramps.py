@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from podium.engine.ramp_hearing import Hearing
 from podium.engine.rollout_choice import Choice
 from podium.errors import RequestError
-from podium.routing.climb import Climb, Course, Measured, Move, begin, pause, resume, stop, verdict_on
+from podium.routing.climb import Climb, Course, Measured, Move, advance, begin, pause, resume, stop, verdict_on
 from podium.routing.guard import Drawn
 from podium.routing.rollout import Rollout
 from podium.routing.snapshot import Snapshot
@@ -142,7 +142,7 @@ class Ramps:
         course = self._course(name)
 
         def make(rollout: Rollout, last: Climb | None) -> Move:
-            if last is not None and last.is_live:
+            if last is not None and last.is_live and last.stage == rollout.stage:
                 raise RequestError(
                     f"The ramp of {quote(name)} is {last.status} already.",
                     param="rollout",
@@ -182,7 +182,8 @@ class Ramps:
         picture = ramps.picture(name)
         if picture is None:
             return None
-        climb, leader, now = picture.climb, ramps.leader(), time.time()
+        leader, now = ramps.leader(), time.time()
+        climb = _as_it_is(picture, now)
         drawn = next((each for each in picture.evidence.drawn if each.step == climb.step), None)
         return RampState(
             rollout=picture.rollout,
@@ -246,6 +247,14 @@ class Ramps:
         state = self.state(name)
         assert state is not None
         return state
+
+
+def _as_it_is(picture: Picture, at: float) -> Climb:
+    """The climb, ended where its rollout was changed by hand and nobody that serves has seen that yet."""
+    climb, rollout = picture.climb, picture.rollout
+    if not climb.is_live or climb.stage == rollout.stage:
+        return climb
+    return advance(climb, rollout, picture.evidence, picture.measured, at).climb
 
 
 def _who(who: str | None) -> str:
