@@ -178,6 +178,15 @@ def test_a_store_that_is_damaged_is_told_once_and_shown_as_last_known(rolling: P
     assert "began from the last known state" in process("rollout", "history", "chat").out
 
 
+def test_show_tells_what_was_changed_in_the_config_in_vain(rolling: Path, podium: Run) -> None:
+    podium("rollout", "list")
+    written = yaml.safe_load(rolling.read_text())
+    written["rollouts"]["chat"]["rules"] = []
+    rolling.write_text(yaml.safe_dump(written))
+    assert "says rules differently now, which is not followed" in podium("rollout", "show", "chat").out
+    assert "differently" not in podium("rollout", "show", "plain").out
+
+
 def test_escapes_in_names_and_reasons_reach_no_terminal(rolling: Path, podium: Run, terminal: Run) -> None:
     podium("rollout", "add-user", "chat", "we\x1b[31mird", "--why", "why\x1b]52;c;aGk=\x07 not")
     for command in (("list",), ("show", "chat"), ("history", "chat")):

@@ -632,6 +632,29 @@ def test_rollouts_that_nobody_keeps_end_their_thread(tmp_path: Path) -> None:
     assert not thread.is_alive()
 
 
+def test_a_config_that_was_changed_where_that_changes_nothing_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    seed = Rollout(name="chat", match=("gpt-4",), candidate="tier:high")
+    first = Rollouts(snapshot(tmp_path, chat=seed))
+    first.set("chat", percent=30)
+    first.close()
+    second = Rollouts(snapshot(tmp_path, chat=seed.replace(match=("gpt-4", "gpt-3"), salt="other", percent=99.0)))
+    assert second.choose("gpt-3", ASKER) is None
+    second.close()
+    assert caplog.messages == [
+        "The config says `match` and `salt` of rollout `chat` otherwise than when it began, which changes nothing: "
+        "name a new rollout."
+    ]
+
+
+async def test_a_multitude_of_test_users_slows_no_call(make: Make) -> None:
+    """Each call looks whether its user is one: in a set."""
+    rollouts = one(make, test_users=[f"tester-{number}" for number in range(20_000)]).rollouts
+    assert rollouts.choose_in("chat", Asker(user_id="tester-19999")).arm == "candidate"
+    rollouts.add_user("chat", "late")
+    assert rollouts.choose_in("chat", Asker(user_id="late")).arm == "candidate"
+    assert rollouts.choose_in("chat", Asker(user_id="nobody")).arm == "legacy"
+
+
 def test_a_config_without_rollouts_has_neither_thread_nor_file(tmp_path: Path) -> None:
     rollouts = Rollouts(Snapshot(data_dir=str(tmp_path)))
     assert rollouts.choose("gpt-4", ASKER) is None

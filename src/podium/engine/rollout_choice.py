@@ -55,12 +55,14 @@ class Choice(Value, frozen=True, kw_only=True, gc=False):
 class Known:
     """A state of all rollouts."""
 
-    __slots__ = ("by_match", "is_known", "states", "titles")
+    __slots__ = ("by_match", "is_known", "states", "testers", "titles")
 
     def __init__(self, states: Mapping[str, Rollout], *, is_known: bool = True) -> None:
         self.states = states
         self.by_match = {spec: rollout for rollout in states.values() for spec in rollout.match}
         self.is_known = is_known
+        self.testers = {name: frozenset(rollout.test_users) for name, rollout in states.items()}
+        """There may be many, and each call looks."""
         self.titles = {name: f"Rollout {quote(name)}" for name in states}
 
 
@@ -120,5 +122,13 @@ def _decide(
             why = f"the store of rollouts is lost for {age_s:.0f} s, longer than the {max_stale_s:g} s of `max_stale`"
             return Decision(arm="legacy", reason=why, by="disabled"), ""
         note = f" (as last known: the store of rollouts is lost for {age_s:.0f} s)"
-    made = decide(rollout, user_id=asker.user_id, team=asker.team, tags=asker.tags, unit_id=unit_id, told=told)
+    made = decide(
+        rollout,
+        user_id=asker.user_id,
+        team=asker.team,
+        tags=asker.tags,
+        unit_id=unit_id,
+        told=told,
+        testers=known.testers[rollout.name],
+    )
     return made, note

@@ -35,7 +35,7 @@ from podium.engine.rollout_listeners import Listeners
 from podium.engine.rollout_usage import RolloutUsage, ShadowUsage, rollout_usage, shadow_usage
 from podium.engine.slips import load_duration
 from podium.errors import RequestError, StoreError
-from podium.routing.rollout import Rollout
+from podium.routing.rollout import SETTLED, Rollout, unheard
 from podium.routing.snapshot import Snapshot
 from podium.routing.spec import quote
 from podium.routing.spelling import nearest
@@ -254,10 +254,21 @@ class Rollouts:
 
     def _take(self, known: Known) -> None:
         before, self._known = self._known, known
-        if before is not None:
+        if before is None:
+            self._tell_differences(known)
+        else:
             changed = [name for name, rollout in known.states.items() if before.states.get(name) != rollout]
             if changed:
                 self.listeners.tell("changed", changed)
+
+    def _tell_differences(self, known: Known) -> None:
+        """Say where the config was changed after a rollout began: nobody would see why that does nothing."""
+        for name, rollout in known.states.items():
+            if keys := sorted(SETTLED & set(unheard(rollout, rollout, self.seeds[name]))):
+                words = (
+                    "The config says %s of rollout %s otherwise than when it began, which changes nothing: name a new rollout."
+                )
+                _log.warning(words, " and ".join(map(quote, keys)), quote(name))
 
     def missed(self, error: StoreError, copy: States) -> None:
         """Take that the store did not answer, and what its copy says, for a process that never saw it."""
