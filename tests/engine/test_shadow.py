@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import sqlite3
 import threading
 from decimal import Decimal
 from pathlib import Path
@@ -452,6 +453,15 @@ async def test_how_alike_answers_are_is_counted_by_the_words_that_both_have(make
     told = models.rollouts.shadow("chat")
     assert told.different == 1
     assert told.similarity_mean == pytest.approx(2 * 4 / (4 + 6))
+
+
+async def test_where_payloads_are_kept_those_of_shadows_are_kept_too(make: Make, tmp_path: Path) -> None:
+    models = on_disk(make, tmp_path, ledger={"payloads": "full"})
+    await models.generate_text("gpt-4", prompt=CAPITAL, request_id="one")
+    await models.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "payloads.sqlite3")) as db:
+        kept = db.execute("SELECT request_id, kind FROM payloads ORDER BY 1, 2").fetchall()
+    assert kept == [(id, kind) for id in ("one", "one.shadow") for kind in ("request", "response")]
 
 
 async def test_durations_of_both_sides_are_counted(make: Make, sim: Sim) -> None:

@@ -65,6 +65,10 @@ _US = _PPM = 1_000_000
 _log = logging.getLogger("podium.rollouts")
 
 
+Legacy = Callable[[], Coroutine[Any, Any, Any]]
+"""Asks a function of the legacy system."""
+
+
 class Asked(NamedTuple):
     """A call that was answered, as its caller wrote it."""
 
@@ -127,9 +131,7 @@ class Shadows:
         if call is not None:
             self._begin(call, partial(of_answer, "old", "legacy", answer, duration_s, request_id=request_id))
 
-    def after_candidate(
-        self, choice: Choice, spec: str, ask: Mapping[str, Any], result: Result, legacy: Callable[[], Coroutine[Any, Any, Any]]
-    ) -> None:
+    def after_candidate(self, choice: Choice, spec: str, ask: Mapping[str, Any], result: Result, legacy: Legacy) -> None:
         """Shadow a call that the candidate has answered with a function of the legacy system, `legacy`."""
         call = self._load(choice, result.request_id, spec, ask)
         if call is not None:
@@ -147,9 +149,7 @@ class Shadows:
             return None
         return Asked(choice, spec, choice.asker.user_id, None, request_id, None, request)
 
-    def _begin(
-        self, asked: Asked, answered: Callable[[], Outcome], legacy: Callable[[], Coroutine[Any, Any, Any]] | None = None
-    ) -> None:
+    def _begin(self, asked: Asked, answered: Callable[[], Outcome], legacy: Legacy | None = None) -> None:
         """Begin a shadow in the background; `legacy`: ask that function rather than a spec."""
         name = asked.choice.rollout
         reason = unfit(asked.request)
@@ -163,9 +163,7 @@ class Shadows:
 
     # --- in the background loop -----------------------------------------------------------------------------------------
 
-    async def _perform(
-        self, asked: Asked, answered: Callable[[], Outcome], legacy: Callable[[], Coroutine[Any, Any, Any]] | None
-    ) -> None:
+    async def _perform(self, asked: Asked, answered: Callable[[], Outcome], legacy: Legacy | None) -> None:
         name = asked.choice.rollout
         running = self._here()
         if running[name] >= self._shadows[name].max_concurrent:
@@ -283,9 +281,7 @@ class Shadows:
             theirs = of_failure(side, spec, error.code, str(error), 0.0, attempts=run.attempts(), request_id=run.request_id)
         await self._compare(asked, run, theirs, answered())
 
-    async def _ask_legacy(
-        self, asked: Asked, legacy: Callable[[], Coroutine[Any, Any, Any]], answered: Callable[[], Outcome]
-    ) -> None:
+    async def _ask_legacy(self, asked: Asked, legacy: Legacy, answered: Callable[[], Outcome]) -> None:
         """Ask a function of the legacy system, and count what came of it; what it costs is not Podium's to know."""
         began = time.perf_counter()
         try:
@@ -300,7 +296,11 @@ class Shadows:
     async def _compare(self, asked: Asked, run: Run | None, theirs: Outcome, ours: Outcome) -> None:
         name = asked.choice.rollout
         new, old = (theirs, ours) if theirs[0].side == "new" else (ours, theirs)
-        comparison = await asyncio.to_thread(compare_answers, new, old, output=asked.request.output, detailed=False)
+        try:
+            comparison = await asyncio.to_thread(compare_answers, new, old, output=asked.request.output, detailed=False)
+        except asyncio.CancelledError:
+            self._sent(name, run, cut_off=1)
+            raise
         log(comparison, of=f"shadow of rollout {name}")
         if theirs[1] is None:
             self._sent(name, run, failed=1)
