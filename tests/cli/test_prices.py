@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from cli.conftest import MODULE, Run
 
@@ -292,6 +293,16 @@ def test_check_notes_what_is_doubtful_and_fails_for_it_only_where_strict(
     assert ran.code == 0
     assert [each["fault"] for each in json.loads(ran.out)["findings"]] == [fault]
     assert podium("prices", "check", "--strict").code == 1
+
+
+def test_check_looks_at_the_arms_of_rollouts_and_says_where_priced_as_leads_nowhere(podium: Run, here: Path) -> None:
+    ours = {"ours": {"priced_as": "openai/nobody-sells-this"}}
+    rollout = {"match": ["chat"], "legacy": "openai/ours", "candidate": "openai/gpt-nonsense"}
+    providers = {"openai": {"api_key": "k", "models": ours}}
+    (here / "podium.yaml").write_text(yaml.safe_dump({"providers": providers, "rollouts": {"move": rollout}}))
+    found = {each["name"]: each["message"] for each in json.loads(podium("prices", "check", "--json").out)["findings"]}
+    assert found["openai/gpt-nonsense"].startswith("it has no price")
+    assert found["openai/ours"].startswith("it is priced as openai/nobody-sells-this, of which no price is known")
 
 
 def test_check_takes_the_age_that_is_asked_for(podium: Run, here: Path) -> None:

@@ -44,7 +44,7 @@ class Finding(Value, frozen=True, kw_only=True):
 
 
 def targets_of(snapshot: Snapshot) -> list[Target]:
-    """Return every target that a config names, in the order of its tiers, experiments, aliases and providers."""
+    """Return every target that a config names, in the order of its tiers, experiments, aliases, rollouts and providers."""
     found: dict[Target, None] = {}
     plans: list[Tier | Experiment] = [*snapshot.tiers.values()]
     for user in snapshot.users.values():
@@ -53,7 +53,8 @@ def targets_of(snapshot: Snapshot) -> list[Target]:
         found |= dict.fromkeys(each.targets)
         if each.strategy.escalate_to is not None:
             found[each.strategy.escalate_to] = None
-    for spec in snapshot.aliases.values():
+    arms = [spec for rollout in snapshot.rollouts.values() for spec in (rollout.legacy, rollout.candidate) if spec is not None]
+    for spec in (*snapshot.aliases.values(), *arms):
         provider, slash, model = spec.partition("/")
         if slash and provider in snapshot.providers:
             found[Target(provider=provider, model=model)] = None
