@@ -93,14 +93,14 @@ async def test_a_candidate_equal_to_legacy_climbs_to_the_top_less_the_holdout(ma
 
 
 async def test_a_candidate_slower_than_legacys_p95_is_rolled_back_for_its_latency(make: Make, sim: Sim, folder: Path) -> None:
-    sim.set("claude-sonnet-4-5", latency_s=0.25)
+    sim.set("claude-sonnet-4-5", latency_s=0.8)
     guard = {"latency": {"margin": "10%"}}
-    models = make(**config(folder, ramp={**FAST, "samples": 40}, guard=guard))
+    models = make(**config(folder, ramp={**FAST, "steps": [50, 100], "samples": 40}, guard=guard))
     state = await asyncio.to_thread(models.rollouts.ramps.start, "chat")
     assert (state.climb.status, state.rollout.percent) == ("measuring", 0)
     state = await Traffic(models).until(lambda state: state.climb.status == "rolled_back")
     assert state.climb.baseline.latency_s is not None
-    assert 0 < state.climb.baseline.latency_s < 0.25
+    assert 0 < state.climb.baseline.latency_s < 0.8
     assert "latency" in state.climb.reason
 
 
