@@ -91,11 +91,16 @@ async def test_the_answer_is_there_while_its_shadow_is_still_held(make: Make, si
     assert (told.sent, told.cut_off, told.failed) == (3, 3, 0)
 
 
-async def test_a_shadow_that_fails_is_a_count_and_no_error(make: Make, sim: Sim) -> None:
+async def test_a_shadow_that_fails_is_a_count_and_a_line_of_the_log_and_no_error(
+    make: Make, sim: Sim, caplog: pytest.LogCaptureFixture
+) -> None:
     models = shadowed(make)
-    sim.set("claude-haiku-4-5", status=400)
-    assert (await models.generate_text("gpt-4", prompt=CAPITAL)).text == "Paris"
-    await over(models)
+    sim.set("claude-haiku-4-5", status=400, latency_s=0.02)
+    with caplog.at_level(logging.INFO, "podium"):
+        assert (await models.generate_text("gpt-4", prompt=CAPITAL)).text == "Paris"
+        await over(models)
+    (line,) = [record.getMessage() for record in caplog.records if "Not compared" in record.getMessage()]
+    assert line.startswith(f"Not compared (shadow of rollout chat): new {CANDIDATE} failed (provider_invalid_request) in 0.")
     told = models.rollouts.shadow("chat")
     assert (told.sent, told.failed, told.same, told.different) == (1, 1, 0, 0)
 

@@ -261,6 +261,7 @@ class Shadows:
         """Ask the other arm, and count what came of it."""
         name, arm = asked.choice.rollout, other(asked.choice.arm)
         side, spec = _SIDES[arm], asked.choice.other or asked.spec
+        began = time.perf_counter()
         try:
             theirs = of_result(side, spec, await run.wait())
         except asyncio.CancelledError:
@@ -278,7 +279,8 @@ class Shadows:
                 if why == "budget":
                     self._short_until[name] = time.monotonic() + _SHORT_S
                 return
-            theirs = of_failure(side, spec, error.code, str(error), 0.0, attempts=run.attempts(), request_id=run.request_id)
+            facts = (side, spec, error.code, str(error), time.perf_counter() - began)
+            theirs = of_failure(*facts, attempts=run.attempts(), request_id=run.request_id)
         await self._compare(asked, run, theirs, answered())
 
     async def _ask_legacy(self, asked: Asked, legacy: Legacy, answered: Callable[[], Outcome]) -> None:
