@@ -174,6 +174,37 @@ async def test_a_refresh_asks_about_those_who_asked_of_late_and_about_nobody_els
     assert oracle.asked == [old, new, new]
 
 
+async def test_the_last_answer_holds_while_a_refresh_is_under_way() -> None:
+    oracle = Oracle()
+    asked = deciding(oracle, clock=Clock(), fresh_s=3600)
+    await asked.hear(JANE)
+    oracle.may_answer.clear()
+    oracle.says = "legacy"
+    asked.refresh()
+    assert arm(asked.told(JANE)) == "candidate"
+    oracle.may_answer.set()
+    await asyncio.to_thread(wait_for, lambda: arm(asked.last_told(JANE, None)) == "legacy")
+    assert len(oracle.asked) == 2
+
+
+async def test_an_outsider_who_changes_its_mind_while_it_is_asked_is_asked_again() -> None:
+    begun, goes_on, says = threading.Event(), threading.Event(), iter(["candidate", "legacy"])
+
+    def oracle(asker: Asker) -> str:
+        said = next(says)
+        begun.set()
+        assert goes_on.wait(30)
+        return said
+
+    asked = Deciding("chat", oracle, whose="the oracle", fresh_s=3600, wait_s=5)  # type: ignore[arg-type]
+    assert asked.told(JANE) is None
+    assert await asyncio.to_thread(begun.wait, 30)
+    asked.refresh()
+    goes_on.set()
+    await asyncio.to_thread(wait_for, lambda: arm(asked.last_told(JANE, None)) == "legacy")
+    assert asked.statistics()["asked"] == 2
+
+
 def test_one_that_is_closed_is_asked_no_more() -> None:
     oracle = Oracle()
     asked = deciding(oracle)

@@ -47,11 +47,13 @@ _asking = threading.local()
 class _Answer:
     """What was said about one asker, and whether the next answer is under way."""
 
-    __slots__ = ("at", "heard", "told")
+    __slots__ = ("at", "heard", "outdated", "told")
 
     def __init__(self) -> None:
         self.told: Told | None = None
         self.at = _NEVER
+        self.outdated = False
+        """Whether the outsider has changed its mind since."""
         self.heard: list[Callable[[], object]] | None = None
         """Who waits for the answer that is under way; None: none is."""
 
@@ -113,7 +115,7 @@ class Deciding:
         if getattr(_asking, "now", False):
             return None
         answer = self._answers.get(asker)
-        if answer is None or self._clock() - answer.at > self._fresh_s:
+        if answer is None or not self._is_fresh(answer):
             heard = threading.Event()
             if self._ask(asker, heard.set) and not _in_a_loop() and not heard.wait(self._wait_s):
                 self._was_late()
@@ -133,11 +135,18 @@ class Deciding:
         """Ask anew about all who asked of late: the outsider has changed its mind."""
         with self._lock:
             now = self._clock()
-            known = [(asker, answer) for asker, answer in self._answers.items() if now - answer.at <= KEPT_S]
+            known = [
+                (asker, answer)
+                for asker, answer in self._answers.items()
+                if now - answer.at <= KEPT_S or answer.heard is not None
+            ]
             for _, answer in known:
-                answer.at = min(answer.at, now - self._fresh_s - 1e-9)
+                answer.outdated = True
         for asker, _ in known[-MOST_WAITING:]:
             self._ask(asker, None, even_if_late=True)
+
+    def _is_fresh(self, answer: _Answer) -> bool:
+        return not answer.outdated and self._clock() - answer.at <= self._fresh_s
 
     def _last(self, answer: _Answer | None) -> Told | None:
         kept_s = max(KEPT_S, self._fresh_s)
@@ -149,7 +158,7 @@ class Deciding:
             return False
         with self._lock:
             answer = self._answers.get(asker)
-            if self._over or (answer is not None and self._clock() - answer.at <= self._fresh_s):
+            if self._over or (answer is not None and self._is_fresh(answer)):
                 return False
             if answer is None:
                 answer = self._answers[asker] = _Answer()
@@ -193,6 +202,9 @@ class Deciding:
     def _answer(self, asker: Asker) -> None:
         """Ask the outsider; in one of the threads."""
         told, failure = None, None
+        with self._lock:
+            if (answer := self._answers.get(asker)) is not None:
+                answer.outdated = False
         _asking.now = True
         try:
             told = _load_told(self._decider(asker), self.whose)
@@ -209,6 +221,8 @@ class Deciding:
             self._answers[asker] = answer
         for tell in heard or ():
             tell()
+        if answer.outdated:  # it has changed its mind while it was asked
+            self._ask(asker, None)
 
     def _note(self, failure: Exception | None) -> None:
         if failure is not None:

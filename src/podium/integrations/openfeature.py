@@ -21,7 +21,7 @@ try:
     from openfeature.event import EventDetails, ProviderEvent, ProviderEventDetails
     from openfeature.exception import ErrorCode
     from openfeature.flag_evaluation import FlagEvaluationDetails, FlagResolutionDetails, FlagValueType, Reason
-    from openfeature.provider import AbstractProvider, Metadata
+    from openfeature.provider import AbstractProvider, Metadata, ProviderStatus
 except ImportError as missing:  # pragma: no cover - the extra is always there in tests
     from podium.errors import ConfigError
 
@@ -93,8 +93,16 @@ def decide_by_flag(
         if deciding is not None and (not details.flags_changed or flag in details.flags_changed):
             deciding.refresh()
 
-    for event in (ProviderEvent.PROVIDER_CONFIGURATION_CHANGED, ProviderEvent.PROVIDER_READY):
-        client.add_handler(event, refresh)
+    is_ready = client.get_provider_status() is ProviderStatus.READY
+
+    def refresh_when_ready(details: EventDetails) -> None:
+        nonlocal is_ready
+        known, is_ready = is_ready, False  # where a provider is ready already, the client says so at once
+        if not known:
+            refresh(details)
+
+    client.add_handler(ProviderEvent.PROVIDER_CONFIGURATION_CHANGED, refresh)
+    client.add_handler(ProviderEvent.PROVIDER_READY, refresh_when_ready)
     return deciding
 
 
