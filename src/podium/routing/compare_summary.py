@@ -287,8 +287,11 @@ def _verb(word: str) -> str:
 
 def _doubt(summary: Summary) -> str:
     """What can be said of the answers where no side's are better beyond chance."""
-    if summary.new.checked:
-        return f"right answers: new {summary.new.right}, old {summary.old.right} of {summary.new.checked}"
+    new, old = summary.new, summary.old
+    if new.checked and new.right == old.right:
+        return f"both are right {new.right} times of {new.checked}"
+    if new.checked:
+        return f"new is right {new.right} times of {new.checked}, old {old.right}, which may be chance"
     if summary.different:
         return f"{summary.different} of {summary.n} answers differ, and which are better is yours to read"
     return "the answers are the same"
