@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from hashlib import sha256
-from itertools import cycle
+from itertools import count, cycle
 
 from rich.console import Console
 from rich.table import Table
@@ -19,8 +19,9 @@ from podium import Models, create_models
 from podium.routing.rollout import Rollout, bucket, decide
 
 _USERS = [f"user-{number}" for number in range(20_000)]
-_AT_ONCE, _EACH = 16, 8
-_WARM, _BATCHES = 10, 200
+"""More than are remembered, so that each is new in the next turn."""
+_AT_ONCE, _EACH = 16, 2
+_WARM, _BATCHES = 50, 800
 _PROMPT = "Say something about a fox."
 
 
@@ -38,8 +39,11 @@ def _decisions() -> None:
     compare(
         "One decision by bucket, CPU",
         [
-            Contender(name="sha256", measure=lambda: _each(lambda user: decide(new, user_id=user, unit_id=user))),
-            Contender(name="legacy_js", measure=lambda: _each(lambda user: decide(old, user_id=user, unit_id=user))),
+            Contender(name="sha256, new users", measure=lambda: _each(lambda user: decide(new, user_id=user, unit_id=user))),
+            Contender(name="legacy_js, new users", measure=lambda: _each(lambda user: decide(old, user_id=user, unit_id=user))),
+            Contender(
+                name="a user who comes again", measure=lambda: _each(lambda _: decide(new, user_id="ann", unit_id="ann"))
+            ),
             Contender(name="sha256, only the bucket", measure=lambda: _each(lambda user: bucket("chat", user))),
             Contender(name="a bare sha256", measure=lambda: _each(lambda user: sha256(user.encode()).digest())),
         ],
@@ -49,12 +53,12 @@ def _decisions() -> None:
     )
 
 
-async def _batch(models: Models, spec: str, users: Iterator[str]) -> float:
+async def _batch(models: Models, specs: Iterator[str], users: Iterator[str]) -> float:
     """CPU microseconds of this thread for a call; several are under way at once, each of another user."""
 
     async def one_after_another() -> None:
         for _ in range(_EACH):
-            await models.generate_text(spec, prompt=_PROMPT, user_id=next(users))
+            await models.generate_text(next(specs), prompt=_PROMPT, user_id=next(users))
 
     began = time.thread_time()
     await asyncio.gather(*(one_after_another() for _ in range(_AT_ONCE)))
@@ -71,16 +75,21 @@ async def _calls(base_url: str, folder: str) -> None:
         },
         data_dir=folder,
     )
-    specs = {"governed by none": "openai/gpt-4o-mini", "governed, at 50 %": "gpt-4", "governed, disabled": "gpt-3"}
-    figures: dict[str, list[float]] = {name: [] for name in specs}
-    users = cycle(_USERS)
+    known, fresh = cycle(_USERS[:2000]), (f"new-{number}" for number in count())
+    asked: dict[str, tuple[Iterator[str], Iterator[str]]] = {
+        "governed by none, both targets": (cycle(("openai/gpt-4o", "openai/gpt-4o-mini")), known),
+        "at 50 %, users who come again": (cycle(("gpt-4",)), known),
+        "at 50 %, always new users": (cycle(("gpt-4",)), fresh),
+        "disabled": (cycle(("gpt-3",)), known),
+    }
+    figures: dict[str, list[float]] = {name: [] for name in asked}
     async with models:
         for turn in range(-_WARM, _BATCHES):
-            for name, spec in specs.items():
-                figure = await _batch(models, spec, users)
+            for name, (specs, users) in asked.items():
+                figure = await _batch(models, specs, users)
                 if turn >= 0:
                     figures[name].append(figure)
-    plain, *governed = specs
+    plain, *governed = asked
     table = Table(
         title=f"One call, CPU of its thread, {_BATCHES} batches of {_AT_ONCE * _EACH} in turn; ledger and rollouts in a folder",
         caption="aim: a governed call <= 15 us more",
