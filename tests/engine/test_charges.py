@@ -16,7 +16,7 @@ import pytest
 from making import Make
 from podium import Models
 from podium.engine.charges import context_of
-from podium.errors import TimedOut
+from podium.errors import ProviderError, TimedOut
 from podium.ledger import UsageRow
 from podium.sim import Sim
 from podium.types import Request, Response, Sampling, fold
@@ -52,6 +52,15 @@ async def test_a_stream_left_early_is_charged_the_input_that_its_provider_told_a
     row = await leave_after_a_word(make(), CLAUDE, prompt=STORY)
     assert row.tokens.total_input == whole.usage.total_input
     assert row.tokens.output > 0
+
+
+async def test_an_estimate_is_never_more_than_the_answer_was_allowed_to_be(make: Make, sim: Sim) -> None:
+    sim.set("gpt-4o", answer="日本語のとても長い答え", break_after=1, fault_rate=1.0)
+    with pytest.raises(ProviderError) as caught:
+        await make().stream_text("openai/gpt-4o", prompt=STORY, max_tokens=1).result()
+    used = [(attempt.estimated, attempt.usage and attempt.usage.output) for attempt in caught.value.attempts]
+    assert (True, 1) in used
+    assert all(output is not None and output <= 1 for _, output in used)
 
 
 async def test_an_estimate_counts_tools_and_their_results_and_text_by_its_bytes(make: Make, sim: Sim) -> None:

@@ -440,8 +440,15 @@ class Account:
         if call.response is not None and call.response.usage is not None:
             call.usage = call.response.usage
         elif may_be_charged(call):
-            call.usage = estimated(call, self._measured or measure(self._request))
+            call.usage = estimated(call, self._measured or measure(self._request), self._most_output())
             call.estimated = True
+
+    def _most_output(self) -> int | None:
+        """How many tokens all answers of a call may have; None: as many as the model gives."""
+        sampling = self._request.sampling
+        lowered = None if self._spending is None else self._spending.max_tokens
+        most = sampling.max_tokens if lowered is None else lowered
+        return None if most is None else most * max(1, sampling.n or 1)
 
     def _cost(self, call: Call, endpoint: Endpoint, at: float) -> Decimal | None:
         """What a call cost; None where its price is not known."""

@@ -38,10 +38,15 @@ def may_be_charged(call: Call) -> bool:
     return error is None
 
 
-def estimated(call: Call, measured: Measured) -> Usage:
-    """Estimate what a call used whose provider did not tell it all, from what it has told and what has come."""
+def estimated(call: Call, measured: Measured, most_output: int | None) -> Usage:
+    """Estimate what a call used whose provider did not tell it all, from what it has told and what has come.
+
+    `most_output` is what it was allowed to write: more is not charged, and was not reserved.
+    """
     said = call.said_usage
     written = -(-call.seen_bytes // BYTES_A_TOKEN)
+    if most_output is not None:
+        written = min(written, most_output)
     if said is None or not said.total_input:
         read = -(-measured.text_bytes // BYTES_A_TOKEN) + measured.images * TOKENS_AN_IMAGE
         return Usage(input=read, output=written)
