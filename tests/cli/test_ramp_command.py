@@ -209,3 +209,16 @@ def test_a_ramp_that_a_hand_ended_can_be_started_anew_though_nobody_serves(climb
     assert "stopped at 30 %" in podium("rollout", "show", "chat").out
     again = podium("rollout", "ramp", "chat", "start")
     assert (again.code, "climbing at 99 %" in again.out or "watching at 99 %" in again.out) == (0, True)
+
+
+def test_a_step_that_is_undone_ends_the_ramp(climbing: Path, podium: Run) -> None:
+    podium("rollout", "ramp", "chat", "start")
+    assert "chat gives the candidate to 0 %" in podium("rollout", "undo", "chat").out
+    assert "stopped at 0 %" in podium("rollout", "show", "chat").out
+
+
+def test_a_test_user_that_is_taken_back_leaves_the_ramp_alone(climbing: Path, podium: Run) -> None:
+    podium("rollout", "ramp", "chat", "start")
+    podium("rollout", "add-user", "chat", "ann")
+    podium("rollout", "undo", "chat")
+    assert "climbing at 10 %" in podium("rollout", "show", "chat").out
