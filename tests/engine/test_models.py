@@ -11,6 +11,7 @@ import pytest
 import podium
 from making import Make
 from podium import ConfigError, Models, SpecError, create_models, load_models
+from podium.engine.account import Account
 from podium.errors import AllTargetsFailed, RequestError
 from podium.sim import Sim, SimModel
 
@@ -145,3 +146,22 @@ def test_importing_podium_imports_nothing_heavy_and_every_public_name_is_there()
 
 def test_models_is_what_create_models_makes() -> None:
     assert isinstance(create_models(providers={"local": {}}), Models)
+
+
+@pytest.mark.parametrize("step", ["launched", "settled", "ended"])
+async def test_a_defect_in_the_account_of_a_request_reaches_its_caller(
+    make: Make, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Nobody waits for an answer that a defect keeps back."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError(step)
+
+    models = make()
+    monkeypatch.setattr(Account, step, fail)
+    async with asyncio.timeout(20):
+        with pytest.raises(ZeroDivisionError, match=step):
+            await models.generate_text("openai/gpt-4o", prompt="Hi")
+        with pytest.raises(ZeroDivisionError, match=step):
+            async for _ in models.stream_text("openai/gpt-4o", prompt="Hi"):
+                pass

@@ -99,7 +99,6 @@ class Call:
         "_ended_at",
         "_first_content_at",
         "_fold",
-        "_launched_at",
         "_listener",
         "_loop",
         "_patience",
@@ -112,6 +111,7 @@ class Call:
         "cost_usd",
         "error",
         "estimated",
+        "launched_at",
         "losses",
         "number",
         "outcome",
@@ -133,7 +133,7 @@ class Call:
         self._patience = patience
         self._reasoning_counts = reasoning_counts
         self._reader: Reader | None = None
-        self._launched_at = self._loop.time()
+        self.launched_at = self._loop.time()
         self._first_content_at: float | None = None
         self._ended_at: float | None = None
         self._fold = Fold()
@@ -325,7 +325,7 @@ class Call:
         """Stop, upstream too; `failed`: the request's time is over. Nothing more is said of this call."""
         if self.outcome is None:
             if outcome == "failed":
-                self.error = _timed_out(self.target, "whole answer", self._loop.time() - self._launched_at, "timed_out")
+                self.error = _timed_out(self.target, "whole answer", self._loop.time() - self.launched_at, "timed_out")
             self._end(outcome)
         if self.task is not None:
             self.task.cancel()
@@ -333,7 +333,7 @@ class Call:
     @property
     def first_content_s(self) -> float | None:
         """Seconds from the launch to the first content."""
-        return None if self._first_content_at is None else self._first_content_at - self._launched_at
+        return None if self._first_content_at is None else self._first_content_at - self.launched_at
 
     @property
     def seen_bytes(self) -> int:
@@ -361,9 +361,9 @@ class Call:
             target=self.target,
             outcome=self.outcome or "cancelled",
             role=self.role,
-            started_s=self._launched_at - begun_at,
+            started_s=self.launched_at - begun_at,
             first_content_s=self.first_content_s,
-            duration_s=ended_at - self._launched_at,
+            duration_s=ended_at - self.launched_at,
             usage=self.usage,
             estimated=self.estimated,
             cost_usd=self.cost_usd,

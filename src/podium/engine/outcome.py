@@ -52,3 +52,10 @@ def code_of(error: BaseException) -> str:
     if isinstance(error, PodiumError):
         return error.code
     return "cancelled" if isinstance(error, asyncio.CancelledError) else "defect"
+
+
+def first_content_s(winner: Call | None, begun_at: float) -> float | None:
+    """From the call to the answer's first content; None where there was none."""
+    if winner is None or winner.first_content_s is None:
+        return None
+    return winner.launched_at - begun_at + winner.first_content_s

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 from podium.engine.account import Account
 from podium.engine.attempt import Call, Patience
 from podium.engine.endpoint import Endpoint
-from podium.engine.outcome import all_failed, code_of, total_cost, waited_too_long
+from podium.engine.outcome import all_failed, code_of, first_content_s, total_cost, waited_too_long
 from podium.engine.slots import Slots, Spare
 from podium.engine.transport import Transport
 from podium.errors import LimitError, ModelsClosed, PodiumError, StoreError, StreamLeft
@@ -345,13 +345,14 @@ class Run:
         call = Call(
             self, action.attempt, action.target, action.role, self._patience_for(endpoint), reasoning_counts=self._streams
         )
-        self._calls[action.attempt] = call
         try:
             self._account.launched(call, endpoint, streamed=self._upstream_streams)
         except (StoreError, LimitError) as error:
             # Told in a moment: the machine is still saying what it wants.
             self._loop.call_soon(self._refuse, call, error)
+            self._calls[action.attempt] = call
             return
+        self._calls[action.attempt] = call
         request = self._request.replace(model=endpoint.upstream, stream=self._upstream_streams)
         call.task = self._loop.create_task(
             call.perform(
@@ -424,27 +425,25 @@ class Run:
         for timer in self._timers:
             timer.cancel()
         self._release()
-        for call in self._calls.values():
+        try:
+            self._put_on_record("ok" if error is None else code_of(error))
+        finally:  # a defect there is the caller's to hear (`on_defect`), and never something to wait for
+            self._tell()
+        if isinstance(error, PodiumError):
+            error.attempts = self.attempts()
+        if error is None and self._afterwards is not None:
+            self._loop.call_soon(self._afterwards, self)  # after the caller, who was told just now
+
+    def _put_on_record(self, outcome: str) -> None:
+        calls = list(self._calls.values())
+        for call in calls:
             if call.running:
                 call.cancel("cancelled")
             if call is not self._winner and call.outcome is None:
                 call.outcome = "answered"
             self._settle(call, closing=True)
-        outcome = "ok" if error is None else code_of(error)
-        self._account.ended(
-            outcome, self._ended_at - self._begun_at, list(self._calls.values()), self._winner, self._first_content_s()
-        )
-        if isinstance(error, PodiumError):
-            error.attempts = self.attempts()
-        self._tell()
-        if error is None and self._afterwards is not None:
-            self._loop.call_soon(self._afterwards, self)  # after the caller, who was told just now
-
-    def _first_content_s(self) -> float | None:
-        if self._winner is None or not self._streams:
-            return None
-        attempt = self._winner.record(self._begun_at)
-        return None if attempt.first_content_s is None else attempt.started_s + attempt.first_content_s
+        first_s = first_content_s(self._winner, self._begun_at) if self._streams else None
+        self._account.ended(outcome, self._ended_at - self._begun_at, calls, self._winner, first_s)
 
     def _release(self) -> None:
         if self._holds_slot and self._slots is not None:
@@ -490,6 +489,8 @@ class Run:
         """Podium failed: the caller gets the exception as it is."""
         if not self._ended:
             self._end(error=error)
+        elif self._error is None:
+            self._error = error
 
     async def room(self, call: Call) -> None:
         """Wait until a slow caller has taken what is there."""
