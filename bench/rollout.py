@@ -76,11 +76,13 @@ async def _calls(base_url: str, folder: str) -> None:
         data_dir=folder,
     )
     known, fresh = cycle(_USERS[:2000]), (f"new-{number}" for number in count())
-    asked: dict[str, tuple[Iterator[str], Iterator[str]]] = {
-        "governed by none, both targets": (cycle(("openai/gpt-4o", "openai/gpt-4o-mini")), known),
-        "at 50 %, users who come again": (cycle(("gpt-4",)), known),
-        "at 50 %, always new users": (cycle(("gpt-4",)), fresh),
-        "disabled": (cycle(("gpt-3",)), known),
+    by_none, half, off = (cycle(specs) for specs in (("openai/gpt-4o", "openai/gpt-4o-mini"), ("gpt-4",), ("gpt-3",)))
+    asked = {
+        "users who come again: by none": (by_none, known),
+        "users who come again: at 50 %": (half, known),
+        "users who come again: disabled": (off, known),
+        "always new users: by none": (by_none, fresh),
+        "always new users: at 50 %": (half, fresh),
     }
     figures: dict[str, list[float]] = {name: [] for name in asked}
     async with models:
@@ -89,21 +91,23 @@ async def _calls(base_url: str, folder: str) -> None:
                 figure = await _batch(models, specs, users)
                 if turn >= 0:
                     figures[name].append(figure)
-    plain, *governed = asked
     table = Table(
-        title=f"One call, CPU of its thread, {_BATCHES} batches of {_AT_ONCE * _EACH} in turn; ledger and rollouts in a folder",
+        title=f"One call, governed or not, CPU of its thread, {_BATCHES} batches of {_AT_ONCE * _EACH}, ledger in a folder",
         caption="aim: a governed call <= 15 us more",
         title_justify="left",
         caption_justify="left",
     )
     for column in ("", "median", "more, median of pairs", "95 % of that"):
         table.add_column(column, justify="right" if column else "left")
-    table.add_row(plain, f"{statistics.median(figures[plain]):.1f} us", "", "")
-    for name in governed:
+    for name in asked:
+        plain = f"{name.partition(':')[0]}: by none"
+        median = f"{statistics.median(figures[name]):.1f} us"
+        if name == plain:
+            table.add_row(name, median, "", "")
+            continue
         more = sorted(here - there for here, there in zip(figures[name], figures[plain], strict=True))
         margin = round(0.98 * len(more) ** 0.5)  # order statistics around a median: 1.96 * sqrt(n) / 2
         low, high = more[len(more) // 2 - margin], more[len(more) // 2 + margin]
-        median = f"{statistics.median(figures[name]):.1f} us"
         table.add_row(name, median, f"{statistics.median(more):.1f} us", f"{low:.1f} to {high:.1f} us")
     Console(width=120).print(table)
 
