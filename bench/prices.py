@@ -17,7 +17,7 @@ from bench.paired import Contender, compare
 _LOAD = """
 import psutil, time
 from podium.engine.models import create_models
-from podium.engine.prices import load_prices
+from podium.engine.prices.book import load_prices
 create_models(providers={{"openai": {{"api_key": "bench"}}}})
 process = psutil.Process()
 before = process.memory_info().rss
@@ -39,8 +39,8 @@ def _measure(code: str, figure: int) -> float:
 
 def main() -> None:
     """Measure and print."""
-    from podium.engine.price_fetch import fetch_prices
-    from podium.engine.price_sources import find_sources
+    from podium.engine.prices.fetch import fetch_prices
+    from podium.engine.prices.sources import find_sources
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pricing-cache.json"
@@ -65,7 +65,7 @@ def _use() -> None:
     from genai_prices import calc_price
 
     from podium.catalog.pricing import highest_cost
-    from podium.engine.prices import load_prices
+    from podium.engine.prices.book import load_prices
     from podium.types import Usage
 
     book = load_prices()

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from podium import create_models
 from podium.coordination.rollouts import SqliteRollouts
-from podium.engine.ramp_hearing import Hearing, News
-from podium.engine.ramp_work import RampWork
-from podium.engine.rollout_choice import Choice
+from podium.engine.ramp.hearing import Hearing, News
+from podium.engine.ramp.work import RampWork
+from podium.engine.rollout.choice import Choice
 from podium.errors import PodiumError
 from podium.routing.climb import Course, begin
 from podium.routing.rollout import Rollout, Stage

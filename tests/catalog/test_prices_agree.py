@@ -19,7 +19,7 @@ from genai_prices.types import Usage as TheirUsage
 
 from podium.catalog.price_rates import web_searches
 from podium.catalog.pricing import PriceBook
-from podium.engine.prices import load_prices
+from podium.engine.prices.book import load_prices
 from podium.errors import PodiumError
 from podium.types import Finished, Usage
 from podium.wire.codec import Codec, codec

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from podium.coordination.rollouts import SqliteRollouts
-from podium.engine.rollout_counts import Counts
+from podium.engine.rollout.counts import Counts
 from podium.routing.rollout import Rollout
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from podium.coordination.ramps import Sample, SqliteRamps
 from podium.coordination.rollouts import SqliteRollouts
-from podium.engine.ramp_hearing import News
-from podium.engine.ramp_work import RampWork
+from podium.engine.ramp.hearing import News
+from podium.engine.ramp.work import RampWork
 from podium.errors import StoreError
 from podium.routing.climb import MEASURING, Climb, Course, Move, begin, stop, verdict_on
 from podium.routing.guard import Baseline, Evidence, Guard, Observation, Ramp, Tally, merge

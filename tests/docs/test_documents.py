@@ -18,7 +18,7 @@ from docs.stage import Stage, ToSim
 from podium import config
 from podium.catalog.providers import kinds
 from podium.engine import models as facade
-from podium.engine import price_sources
+from podium.engine.prices import sources as price_sources
 from podium.sim import Sim
 
 PRICED_ONLINE: dict[str, Any] = {

@@ -37,7 +37,7 @@ from podium.config.sections import (
 )
 from podium.engine.attempt import REASONING_FIRST_CONTENT_S, Patience
 from podium.engine.models import DEFAULT_TIMEOUT_S
-from podium.engine.rollout_usage import ShadowUsage
+from podium.engine.rollout.usage import ShadowUsage
 from podium.engine.shadow import Skipped
 from podium.engine.slots import QUEUE_SIZE, QUEUE_WAIT_S
 from podium.engine.text import Ask

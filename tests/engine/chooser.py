@@ -13,7 +13,7 @@ import sys
 import time
 
 from podium import Models, create_models
-from podium.engine.rollout_choice import Asker
+from podium.engine.rollout.choice import Asker
 
 ROLLOUTS = {
     "chat": {"legacy": "local/old", "candidate": "local/new", "percent": 100, "test_users": ["ann"], "rules": []},

@@ -14,7 +14,7 @@ import pytest
 
 from making import Make
 from podium import LanguageModel, LimitError, Models, RequestError, Result, create_models, generate_text
-from podium.engine.gradual import Gradual
+from podium.engine.rollout.gradual import Gradual
 from podium.errors import AllTargetsFailed, SpecError
 from podium.routing.rollout import bucket
 from podium.sim import Sim

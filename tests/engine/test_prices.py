@@ -17,10 +17,10 @@ from aiohttp import web
 
 from podium import load_models
 from podium.catalog.price_sheet import load_heading, load_row
-from podium.engine.price_bundle import BundledLayer, bundled_source, read_bundled
-from podium.engine.price_fetch import Fetched, fetch_prices
-from podium.engine.price_sources import Source, find_sources
-from podium.engine.prices import find_target, load_prices
+from podium.engine.prices.book import find_target, load_prices
+from podium.engine.prices.bundle import BundledLayer, bundled_source, read_bundled
+from podium.engine.prices.fetch import Fetched, fetch_prices
+from podium.engine.prices.sources import Source, find_sources
 from podium.errors import ConfigError, StoreError
 from podium.routing.snapshot import ModelEntry, Provider
 from podium.types import Usage

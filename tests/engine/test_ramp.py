@@ -14,7 +14,7 @@ from aiohttp import web
 
 from making import Make
 from podium import Models
-from podium.engine.ramps import RampState
+from podium.engine.ramp.ramps import RampState
 from podium.errors import PodiumError
 from podium.sim import Sim
 

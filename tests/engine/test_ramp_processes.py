@@ -18,7 +18,7 @@ import pytest
 from podium import Models, create_models
 from podium.coordination.ramps import SqliteRamps
 from podium.coordination.rollouts import SqliteRollouts
-from podium.engine.ramps import RampState
+from podium.engine.ramp.ramps import RampState
 from podium.sim import Sim
 
 PROCESSES = 3

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from ledger.made import wait_for
-from podium.engine import rollout_deciders
-from podium.engine.rollout_choice import Asker
-from podium.engine.rollout_deciders import Deciding
+from podium.engine.rollout import deciders as rollout_deciders
+from podium.engine.rollout.choice import Asker
+from podium.engine.rollout.deciders import Deciding
 from podium.errors import RequestError
 from podium.routing.rollout import Rollout, Told, decide
 

@@ -20,8 +20,9 @@ import pytest
 
 from making import Make
 from podium import AllTargetsFailed, LimitError, Models, RequestError, create_models
-from podium.engine.rollout_choice import LOST_AFTER_S, Asker
-from podium.engine.rollouts import Rollouts, me
+from podium.engine.rollout.changes import me
+from podium.engine.rollout.choice import LOST_AFTER_S, Asker
+from podium.engine.rollout.rollouts import Rollouts
 from podium.errors import SpecError, StoreError
 from podium.routing.rollout import Rollout, bucket
 from podium.routing.snapshot import Snapshot

@@ -18,7 +18,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from podium.coordination.ramps import Point
-    from podium.engine.ramps import RampState
+    from podium.engine.ramp.ramps import RampState
     from podium.routing.guard import Metric
 
 HEIGHT = 9

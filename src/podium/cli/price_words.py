@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from podium.catalog.price_sheet import Rates
     from podium.catalog.pricing import Found
-    from podium.engine.price_fetch import Change, Fetched
+    from podium.engine.prices.fetch import Change, Fetched
 
 _SHOWN = 20
 

@@ -22,8 +22,8 @@ from podium.errors import PodiumError, RequestError
 
 if TYPE_CHECKING:
     from podium.catalog.pricing import PriceBook
-    from podium.engine.price_fetch import Fetched
-    from podium.engine.price_sources import Source
+    from podium.engine.prices.fetch import Fetched
+    from podium.engine.prices.sources import Source
 
 FILE_NAME = "pricing-cache.json"
 
@@ -111,7 +111,7 @@ def fetch(
     """
     import asyncio
 
-    from podium.engine.price_sources import find_sources
+    from podium.engine.prices.sources import find_sources
 
     if only and not source:
         raise RequestError("--only leaves no source to ask.", hint="Name what to ask with --source.")
@@ -126,7 +126,7 @@ def fetch(
 
 
 async def _fetch(sources: tuple[Source, ...], out: str) -> Fetched:
-    from podium.engine.price_fetch import fetch_prices
+    from podium.engine.prices.fetch import fetch_prices
 
     return await fetch_prices(sources, Path(out), time.time())
 
@@ -195,7 +195,7 @@ def show(
 
       podium prices show anthropic/claude-sonnet-4-5 --json
     """
-    from podium.engine.prices import find_target, load_prices
+    from podium.engine.prices.book import find_target, load_prices
 
     with console.errors_as_json(json):
         opened = open_models(config_of(context, config))
@@ -243,8 +243,8 @@ def check(
 
       podium prices check --max-age 2d --strict
     """
-    from podium.engine.price_check import check_prices, targets_of
-    from podium.engine.prices import load_prices
+    from podium.engine.prices.book import load_prices
+    from podium.engine.prices.check import check_prices, targets_of
 
     with console.errors_as_json(json):
         longest_s = _period(max_age, "--max-age", least_s=60)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from podium.engine.ramps import RampState
-    from podium.engine.rollouts import Rollouts
+    from podium.engine.ramp.ramps import RampState
+    from podium.engine.rollout.rollouts import Rollouts
     from podium.routing.climb import Course
     from podium.routing.rollout import Rollout
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from podium.coordination.rollouts import Change
-    from podium.engine.ramps import RampState
-    from podium.engine.rollout_usage import RolloutUsage, ShadowUsage
-    from podium.engine.rollouts import Rollouts
+    from podium.engine.ramp.ramps import RampState
+    from podium.engine.rollout.rollouts import Rollouts
+    from podium.engine.rollout.usage import RolloutUsage, ShadowUsage
     from podium.routing.climb import Course
     from podium.routing.rollout import Rollout, Rule
     from podium.routing.snapshot import Shadow

@@ -17,7 +17,7 @@ from podium.errors import RequestError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from podium.engine.rollouts import Rollouts
+    from podium.engine.rollout.rollouts import Rollouts
 
 T = TypeVar("T")
 

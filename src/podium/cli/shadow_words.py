@@ -8,7 +8,7 @@ from podium.cli import console
 from podium.cli.usage_table import money
 
 if TYPE_CHECKING:
-    from podium.engine.rollout_usage import ShadowUsage
+    from podium.engine.rollout.usage import ShadowUsage
     from podium.routing.snapshot import Shadow
 
 REASONS = {

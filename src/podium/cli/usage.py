@@ -222,7 +222,7 @@ def _where(pairs: list[str]) -> dict[str, list[str | None]]:
 
 def _pricing(models: Models) -> Callable[[Priced], Price | None]:
     """Today's price of an attempt; None for what its provider priced itself, and for a provider that the config has no more."""
-    from podium.engine.prices import find_target
+    from podium.engine.prices.book import find_target
     from podium.ledger import Price, pico_usd
 
     def price(old: Priced) -> Price | None:

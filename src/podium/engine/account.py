@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from podium.coordination.limits import Spending
     from podium.engine.attempt import Call
     from podium.engine.books import Books
-    from podium.engine.ramp_hearing import Hears
+    from podium.engine.ramp.hearing import Hears
     from podium.routing.limits import Limit
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from podium.catalog.pricing import Found, PriceBook
 from podium.engine.endpoint import Endpoint
-from podium.engine.prices import find_target, load_prices
+from podium.engine.prices.book import find_target, load_prices
 from podium.errors import StoreError
 from podium.ledger import Ledger, Retention
 from podium.observe.metrics import Metrics

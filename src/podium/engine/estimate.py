@@ -31,7 +31,7 @@ import msgspec
 from podium.catalog.pricing import Found, PriceBook
 from podium.catalog.profiles import profile
 from podium.engine.charges import context_of
-from podium.engine.prices import find_target
+from podium.engine.prices.book import find_target
 from podium.routing.snapshot import Plan, Provider, Snapshot
 from podium.routing.spending import LEAST_OUTPUT, Cost, Estimate, Leg, strategy_targets
 from podium.types import Media, Opaque, Part, Profile, Reasoning, Refusal, Request, Target, Text, ToolCall, ToolResult

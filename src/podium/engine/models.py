@@ -29,8 +29,8 @@ from podium.engine.attempt import Patience
 from podium.engine.books import Books
 from podium.engine.forks import register
 from podium.engine.language_model import LanguageModel, fresh_id
-from podium.engine.rollout_choice import Asker, Choice
-from podium.engine.rollouts import Rollouts
+from podium.engine.rollout.choice import Asker, Choice
+from podium.engine.rollout.rollouts import Rollouts
 from podium.engine.runner import Run
 from podium.engine.slips import load_duration
 from podium.engine.stream import TextStream
@@ -47,7 +47,7 @@ from podium.types import Reasons, Request, Result
 
 if TYPE_CHECKING:
     from podium.engine.compare import Asked
-    from podium.engine.gradual import Gradual, Legacy
+    from podium.engine.rollout.gradual import Gradual, Legacy
     from podium.engine.shadow import Shadows
     from podium.routing.compare import Comparison, JudgeChoice
 
@@ -323,18 +323,18 @@ class Models:
     ) -> Gradual:
         """Return the guide's wrapper: one object that answers by the legacy system or by Podium, as the rollout says.
 
-        See `podium.engine.gradual.Gradual`. Raises `RequestError` for a rollout that there is not.
+        See `podium.engine.rollout.gradual.Gradual`. Raises `RequestError` for a rollout that there is not.
         """
-        from podium.engine.gradual import Gradual
+        from podium.engine.rollout.gradual import Gradual
 
         return Gradual(self, rollout, legacy=legacy, legacy_names=legacy_names, generate=generate)
 
     def migrate(self, rollout: str, *, candidate: Any = None, user: str = "user_id") -> Callable[[F], F]:
         """Return a decorator that lets an existing function answer, or the candidate, as the rollout says.
 
-        See `podium.engine.migration`. Raises `RequestError` for a rollout that there is not.
+        See `podium.engine.rollout.migration`. Raises `RequestError` for a rollout that there is not.
         """
-        from podium.engine.migration import migration
+        from podium.engine.rollout.migration import migration
 
         return migration(self, rollout, candidate, user)
 

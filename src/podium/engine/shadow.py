@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from podium.engine.account import Account
 from podium.engine.around import Around
 from podium.engine.functions import answer_of
-from podium.engine.rollout_choice import Choice
+from podium.engine.rollout.choice import Choice
 from podium.engine.runner import Run
 from podium.engine.sides import Outcome, log, of_answer, of_failure, of_result
 from podium.engine.slots import Spare

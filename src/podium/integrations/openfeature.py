@@ -6,7 +6,7 @@ that other parts of an application follow the same switch.
 
 Rules.
 - A flag that is missing, of another type or in trouble, and a client without a provider, decide nothing: the rollout does.
-- The client is asked in a thread of `podium.engine.rollout_deciders`: its async methods mostly call the blocking ones.
+- The client is asked in a thread of `podium.engine.rollout.deciders`: its async methods mostly call the blocking ones.
 - An evaluation of the provider's is no call: it is not counted, and it never asks the provider's own rollouts by a flag.
 """
 
@@ -30,9 +30,9 @@ except ImportError as missing:  # pragma: no cover - the extra is always there i
         hint="Install it with: pip install 'podium[openfeature]'.",
     ) from missing
 
-from podium.engine.rollout_choice import Asker, Choice
-from podium.engine.rollout_deciders import Deciding, HowAsked
-from podium.engine.rollout_listeners import What
+from podium.engine.rollout.choice import Asker, Choice
+from podium.engine.rollout.deciders import Deciding, HowAsked
+from podium.engine.rollout.listeners import What
 from podium.errors import RequestError
 from podium.routing.rollout import Arm, Grounds, Rollout
 from podium.routing.spec import quote

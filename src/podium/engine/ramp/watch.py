@@ -12,11 +12,11 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from podium.engine.ramp_work import RampWork
+from podium.engine.ramp.work import RampWork
 from podium.errors import StoreError
 
 if TYPE_CHECKING:
-    from podium.engine.ramps import Ramps
+    from podium.engine.ramp.ramps import Ramps
 
 _END_WAIT_S = 5.0
 _log = logging.getLogger("podium.rollouts")

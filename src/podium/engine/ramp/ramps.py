@@ -1,7 +1,7 @@
 """Ramps at work: rollouts that step by themselves, guarded: `models.rollouts.ramps`.
 
 Theory. A person begins a climb; from then on the evidence steps on, pauses or rolls back. Every process hears its own calls
-(`ramp_hearing`), files them and may come to lead (`ramp_work`), in a thread that begins with the first news (`ramp_watch`).
+(`hearing`), files them and may come to lead (`work`), in a thread that begins with the first news (`watch`).
 Here is what people do and see.
 
 Rules. A ramp needs a data folder: climbs live in the store of the rollouts. Methods block for as long as the store takes, and
@@ -17,8 +17,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from podium.engine.ramp_hearing import Hearing
-from podium.engine.rollout_choice import Choice
+from podium.engine.ramp.hearing import Hearing
+from podium.engine.rollout.changes import me
+from podium.engine.rollout.choice import Choice
 from podium.errors import RequestError
 from podium.routing.climb import Climb, Course, Measured, Move, advance, begin, pause, resume, stop, verdict_on
 from podium.routing.guard import Drawn
@@ -31,9 +32,9 @@ from podium.types import Value
 if TYPE_CHECKING:
     from podium.coordination.ramps import Picture, Point, SqliteRamps
     from podium.engine.models import Models
-    from podium.engine.ramp_judging import Judging
-    from podium.engine.ramp_watch import RampWatch
-    from podium.engine.rollouts import Rollouts
+    from podium.engine.ramp.judging import Judging
+    from podium.engine.ramp.watch import RampWatch
+    from podium.engine.rollout.rollouts import Rollouts
 
 BEAT_S = 1.0
 """How often what was heard is filed and judged."""
@@ -95,7 +96,7 @@ class Ramps:
     def judge_with(self, models: Models) -> None:
         """Let answers be judged by these models, where a guard watches quality."""
         if any(course.judge is not None for course in self._courses.values()):
-            from podium.engine.ramp_judging import Judging
+            from podium.engine.ramp.judging import Judging
 
             self.judging = Judging(models)
 
@@ -103,7 +104,7 @@ class Ramps:
         """Begin the work, where there is any."""
         if self._watch is not None or self._path is None:
             return
-        from podium.engine.ramp_watch import RampWatch
+        from podium.engine.ramp.watch import RampWatch
 
         with self._lock:
             if self._watch is None:
@@ -152,17 +153,17 @@ class Ramps:
             return begin(rollout, course, 1 if last is None else last.number + 1, time.time())
 
         ramps = self._open(name)
-        ramps.begin(name, make, who=_who(who), why=why)
+        ramps.begin(name, make, who=who or me(), why=why)
         return self._now(name)
 
     def pause(self, name: str, *, why: str | None = None, who: str | None = None) -> RampState:
         """Stay at this percentage; the guard still rolls back. Raises `RequestError` where nothing climbs."""
-        who = _who(who)
+        who = who or me()
         return self._change(name, lambda found: pause(found.climb, found.rollout, who, why), who, why)
 
     def resume(self, name: str, *, why: str | None = None, who: str | None = None) -> RampState:
         """Go on from where it was paused, with dwell and longest anew. Raises `RequestError` where it is not paused."""
-        who = _who(who)
+        who = who or me()
         return self._change(name, lambda found: resume(found.climb, found.rollout, who, why, time.time()), who, why)
 
     def stop(self, name: str, *, why: str | None = None, who: str | None = None) -> RampState:
@@ -170,7 +171,7 @@ class Ramps:
 
         Raises `RequestError` where it is over.
         """
-        who = _who(who)
+        who = who or me()
         return self._change(name, lambda found: stop(found.climb, found.rollout, who, why), who, why)
 
     def state(self, name: str) -> RampState | None:
@@ -255,12 +256,6 @@ def _as_it_is(picture: Picture, at: float) -> Climb:
     if not climb.is_live or climb.stage == rollout.stage:
         return climb
     return advance(climb, rollout, picture.evidence, picture.measured, at).climb
-
-
-def _who(who: str | None) -> str:
-    from podium.engine.rollouts import me  # which imports this module
-
-    return who or me()
 
 
 def _tell(name: str, changed: str, wait_s: float) -> None:

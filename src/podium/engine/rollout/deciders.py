@@ -22,7 +22,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypedDict
 
-from podium.engine.rollout_choice import Asker
+from podium.engine.rollout.choice import Asker
 from podium.engine.slips import load_duration
 from podium.errors import RequestError
 from podium.routing.rollout import Arm, Told

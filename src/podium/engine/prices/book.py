@@ -19,7 +19,7 @@ from podium.catalog.price_import import load_override
 from podium.catalog.price_names import kind_of, split
 from podium.catalog.price_sheet import Heading, NotPrices, Row, load_heading, load_row, refusal
 from podium.catalog.pricing import Found, PriceBook
-from podium.engine.price_bundle import BundledLayer
+from podium.engine.prices.bundle import BundledLayer
 from podium.errors import ConfigError
 from podium.routing.snapshot import Provider
 

@@ -22,9 +22,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
-from podium.engine.gradual import ArmModel, awaited
 from podium.engine.language_model import fresh_id
-from podium.engine.rollout_choice import Choice
+from podium.engine.rollout.choice import Choice
+from podium.engine.rollout.gradual import ArmModel, awaited
 from podium.engine.text import Ask, load_metadata
 from podium.errors import RequestError
 from podium.routing.rollout import Rollout

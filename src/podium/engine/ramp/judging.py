@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from podium.engine.rollout_choice import Choice
+from podium.engine.rollout.choice import Choice
 from podium.engine.runner import Run
 from podium.engine.text import load_request
 from podium.errors import PodiumError, RequestError

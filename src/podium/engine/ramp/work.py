@@ -23,7 +23,7 @@ from pathlib import Path
 
 from podium.coordination.ramps import Picture, Sample, SqliteRamps
 from podium.coordination.rollouts import SqliteRollouts
-from podium.engine.ramp_hearing import News
+from podium.engine.ramp.hearing import News
 from podium.errors import StoreError
 from podium.routing.climb import MEASURING, Climb, Move, advance
 from podium.routing.guard import Drawn, Evidence, Observation, Tally, merge

@@ -1,4 +1,4 @@
-"""What a change makes of a rollout, and whether what was given for it makes sense.
+"""What a change makes of a rollout, whether what was given for it makes sense, and who makes it.
 
 Rules. A function here checks what is given at once, and returns what the store applies to the rollout as it stands by then:
 somebody else may have changed it meanwhile. What is set by hand is no ramp's any more.
@@ -6,6 +6,8 @@ somebody else may have changed it meanwhile. What is set by hand is no ramp's an
 
 from __future__ import annotations
 
+import getpass
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -78,3 +80,11 @@ def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str) or not value.strip():
         found = "empty" if value == "" else repr(value)
         raise RequestError(f"`{name}` must be text, not {found}.", param=name, hint="Give a text that is not empty.")
+
+
+def me() -> str:
+    """Who changes something, where nobody says so: this account of the machine."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container's account may have no name
+        return f"uid {os.getuid()}"

@@ -24,7 +24,7 @@ from decimal import Decimal
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from podium.engine.rollout_choice import Choice
+from podium.engine.rollout.choice import Choice
 from podium.errors import LimitError, ModelsClosed, PodiumError, RequestError, StoreError, StreamLeft
 from podium.routing.climb import Course
 from podium.routing.health import Breaker

@@ -36,7 +36,7 @@ from podium.catalog.price_sheet import (
     load_row,
     refusal,
 )
-from podium.engine.price_sources import LARGEST, PATIENCE_S, Source, Unanswered, ask, open_session
+from podium.engine.prices.sources import LARGEST, PATIENCE_S, Source, Unanswered, ask, open_session
 from podium.errors import StoreError
 from podium.types import Value
 

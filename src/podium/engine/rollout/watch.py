@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from podium.coordination.rollouts import SqliteRollouts, Watch
-from podium.engine.rollouts import me
+from podium.engine.rollout.changes import me
 from podium.errors import StoreError
 
 if TYPE_CHECKING:
-    from podium.engine.rollout_counts import Counts
-    from podium.engine.rollouts import Rollouts
+    from podium.engine.rollout.counts import Counts
+    from podium.engine.rollout.rollouts import Rollouts
 
 FLUSH_S = 1.0
 """How often counts are added to the store."""

@@ -21,7 +21,7 @@ import aiohttp
 from podium.catalog.price_import import parse, read
 from podium.catalog.price_reading import Reading
 from podium.catalog.price_sheet import NotPrices
-from podium.engine.price_bundle import bundled_source, read_bundled
+from podium.engine.prices.bundle import bundled_source, read_bundled
 
 GENAI_URL = "https://raw.githubusercontent.com/pydantic/genai-prices/refs/heads/main/prices/new_data/v2/data.json"
 OPENROUTER_URL = "https://openrouter.ai/api/v1/models"

@@ -1,7 +1,7 @@
 """The guide's wrapper: one call site that answers by the legacy system or by Podium, as a rollout says.
 
 Theory. A system that moves over has a function that makes models (`getLanguageModel` in the guide), or functions that ask
-them. `Gradual` stands before the first kind, `podium.engine.migration` before the second; both ask the rollout and call a side.
+them. `Gradual` stands before the first kind, `migration` before the second; both ask the rollout and call a side.
 
 Rules.
 - The legacy side is called as it always was: with its own names, its own arguments, and nothing of Podium's around it. What it
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from podium.engine.functions import called
 from podium.engine.language_model import LanguageModel, fresh_id
-from podium.engine.rollout_choice import Choice
+from podium.engine.rollout.choice import Choice
 from podium.engine.stream import TextStream
 from podium.engine.text import Ask, check_caller, load_metadata
 from podium.errors import LimitError, PodiumError, RequestError

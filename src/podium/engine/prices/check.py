@@ -17,8 +17,8 @@ from typing import Literal
 
 from podium.catalog.price_sheet import free_by_name, is_free
 from podium.catalog.pricing import Found, PriceBook
-from podium.engine.price_sources import BUILT_IN
-from podium.engine.prices import find_target
+from podium.engine.prices.book import find_target
+from podium.engine.prices.sources import BUILT_IN
 from podium.routing.snapshot import Experiment, Snapshot, Tier
 from podium.types import Target, Value
 

@@ -17,22 +17,20 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-import getpass
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from podium.engine.ramps import Ramps
-from podium.engine.rollout_changes import adding, check_words, removing, setting
-from podium.engine.rollout_choice import Asker, Choice, Known, choice, without_candidate
-from podium.engine.rollout_counts import Counts
-from podium.engine.rollout_deciders import Decider, Deciders, Deciding, HowAsked
-from podium.engine.rollout_listeners import Listeners
-from podium.engine.rollout_usage import RolloutUsage, ShadowUsage, rollout_usage, shadow_usage
+from podium.engine.ramp.ramps import Ramps
+from podium.engine.rollout.changes import adding, check_words, me, removing, setting
+from podium.engine.rollout.choice import Asker, Choice, Known, choice, without_candidate
+from podium.engine.rollout.counts import Counts
+from podium.engine.rollout.deciders import Decider, Deciders, Deciding, HowAsked
+from podium.engine.rollout.listeners import Listeners
+from podium.engine.rollout.usage import RolloutUsage, ShadowUsage, rollout_usage, shadow_usage
 from podium.engine.slips import load_duration
 from podium.errors import RequestError, StoreError
 from podium.routing.rollout import SETTLED, Rollout, unheard
@@ -42,7 +40,7 @@ from podium.routing.spelling import nearest
 
 if TYPE_CHECKING:
     from podium.coordination.rollouts import Action, Change, States, Store
-    from podium.engine.rollout_watch import Watching
+    from podium.engine.rollout.watch import Watching
 
 POLL_S = 0.1
 """How often the store is looked at."""
@@ -126,7 +124,7 @@ class Rollouts:
         self.deciders.begin_anew()
 
     def _watch(self, *, opened: bool = False) -> Watching:
-        from podium.engine.rollout_watch import Watching
+        from podium.engine.rollout.watch import Watching
 
         return Watching(self, Path(self._folder or "") / _FILE, opened=opened)
 
@@ -455,11 +453,3 @@ class Rollouts:
         self.look_now()
         if self._folder is None:
             self._take(Known(dict(states)))
-
-
-def me() -> str:
-    """Who changes something, where nobody says so: this account of the machine."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container's account may have no name
-        return f"uid {os.getuid()}"

@@ -1,0 +1,1 @@
+"""Prices at work: what is bundled, fetched and configured, merged into one book."""

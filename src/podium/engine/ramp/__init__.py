@@ -1,0 +1,1 @@
+"""Ramps at work: what calls showed, whose turn it is to judge, and the steps that follow."""
