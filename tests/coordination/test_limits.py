@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -78,6 +79,54 @@ async def test_a_users_day_is_spent_by_what_requests_cost_and_not_by_what_they_c
     assert (caught.value.spent, caught.value.reserved) == (Decimal("0.05"), Decimal("0.04"))
     for each in held:
         each.release()
+
+
+EVERYTHING = Allowance(
+    cost_day_usd=Decimal(5), cost_month_usd=Decimal(50), requests_per_minute=100, tokens_per_minute=90_000, max_concurrent=9
+)
+
+
+@pytest.mark.parametrize("asked", [None, 300])
+@pytest.mark.parametrize(
+    "allowance", [EVERYTHING, Allowance(tokens_per_minute=90_000), Allowance(max_concurrent=9), Allowance()]
+)
+@pytest.mark.parametrize("max_cost", [None, Decimal("0.5")])
+async def test_what_is_reserved_at_once_is_what_a_request_that_waits_reserves(
+    coordinator: Coordinator, allowance: Allowance, asked: int | None, max_cost: Decimal | None
+) -> None:
+    limits = Limits(coordinator, snapshot(allowance))
+    what: dict[str, Any] = {"user_id": "jane", "estimate": estimate(asked=asked), "at": AT, "max_cost_usd": max_cost}
+    waited = await limits.reserve(**what)
+    at_once = limits.at_once(**what)
+    assert at_once is not None
+    assert (at_once.reserved_pico, at_once.max_tokens, at_once.losses) == (waited.reserved_pico, waited.max_tokens, ())
+    assert (at_once.purse is None) == (waited.purse is None)
+    if at_once._reservation is not None and waited._reservation is not None:
+        assert at_once._reservation.amounts() == waited._reservation.amounts()
+    else:
+        assert at_once._reservation is waited._reservation is None
+
+
+async def test_at_once_reserves_nothing_where_more_has_to_be_leased_or_the_request_made_cheaper(
+    coordinator: Coordinator,
+) -> None:
+    limits = Limits(coordinator, snapshot(Allowance(cost_day_usd=Decimal("0.10"), max_concurrent=2)))
+    assert limits.at_once(user_id="jane", estimate=estimate(asked=1000), at=AT) is None  # nothing is leased yet
+    held = [await limits.reserve(user_id="jane", estimate=estimate(asked=1000), at=AT) for _ in range(2)]
+    used = {account.limit.kind: account.used for account in coordinator.accounts.values()}
+    assert used == {"cost_usd": 4 * CENT, "concurrent": 2}
+    assert limits.at_once(user_id="jane", estimate=estimate(asked=1000), at=AT) is None  # two run already
+    assert {account.limit.kind: account.used for account in coordinator.accounts.values()} == used
+    held.pop().release()
+    assert limits.at_once(user_id="jane", estimate=estimate(asked=1000), at=AT, max_cost_usd=Decimal("0.015")) is None
+    assert {account.limit.kind: account.used for account in coordinator.accounts.values()} == {
+        "cost_usd": 2 * CENT,
+        "concurrent": 1,
+    }
+    with pytest.raises(CostTooHigh) as caught:
+        limits.at_once(user_id="jane", estimate=estimate(priced=False), at=AT)
+    assert caught.value.code == "cost_unknown"
+    held.pop().release()
 
 
 async def test_an_answer_is_shortened_to_what_is_left_of_the_day(coordinator: Coordinator) -> None:

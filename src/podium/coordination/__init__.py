@@ -7,8 +7,10 @@ What the engine does with this room:
 
     # before a run begins (`podium.engine.estimate` makes the estimate, only where it is needed)
     bound = estimate(request, plan, snapshot, prices, at=now) if limits.concerns(user, team, plan.max_cost_usd) else None
-    spending = await limits.reserve(user_id=user, team=team, estimate=bound, at=now, max_cost_usd=plan.max_cost_usd,
-                                    tighten=partial(estimate, ..., exact=True) if can_tighten(plan, snapshot) else None)
+    what = dict(user_id=user, team=team, estimate=bound, at=now, max_cost_usd=plan.max_cost_usd)
+    spending = limits.at_once(**what)                               # nearly always; None: it takes more than that
+    if spending is None:
+        spending = await limits.reserve(**what, tighten=partial(estimate, ..., exact=True) if can_tighten(...) else None)
     # set `spending.max_tokens` in the request, if it is not None, and add `spending.losses` to the result's
 
     # at each launch, where `spending.purse` is not None

@@ -17,7 +17,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Protocol
 
 from podium.coordination.slate import cap
-from podium.routing.limits import Amounts, Limit, Window
+from podium.routing.limits import MOST, Amounts, Limit, Window
 
 if TYPE_CHECKING:
     from podium.coordination.store import Store
@@ -67,19 +67,21 @@ class Account:
 
     def take(self, amount: int) -> None:
         """Reserve."""
-        self.used += amount
-        self.reserved += amount
+        self.used = used = self.used + amount
+        self.reserved = reserved = self.reserved + amount
         self.opened += 1
-        self._words[self._at] = cap(self.used)
-        self._words[self._at + 1] = cap(self.reserved)
+        words, at = self._words, self._at  # without a call of `cap`: each request comes by here
+        words[at] = used if used <= MOST else MOST
+        words[at + 1] = reserved if reserved <= MOST else MOST
 
     def settle(self, reserved: int, actual: int) -> None:
         """Turn what was reserved into what was used."""
-        self.used += actual - reserved
-        self.reserved -= reserved
+        self.used = used = self.used + actual - reserved
+        self.reserved = left = self.reserved - reserved
         self.opened -= 1
-        self._words[self._at] = cap(self.used)
-        self._words[self._at + 1] = cap(self.reserved)
+        words, at = self._words, self._at
+        words[at] = used if used <= MOST else MOST
+        words[at + 1] = left if left <= MOST else MOST
 
     def attach(self, store: Store) -> None:
         """Write to the store's slate from now on. Raises `StoreError` where it has no room."""
@@ -112,7 +114,7 @@ class Reservation:
 
     __slots__ = ("_desk", "_parts")
 
-    def __init__(self, desk: Desk, parts: list[tuple[Account, int]]) -> None:
+    def __init__(self, desk: Desk, parts: Sequence[tuple[Account, int]]) -> None:
         self._desk = desk
         self._parts = parts
 
@@ -121,12 +123,13 @@ class Reservation:
 
         What is not said was used as it was reserved; requests at once end with it. More than was reserved counts in full.
         """
-        overdrawn = []
+        overdrawn: list[Account] = []
         with self._desk.lock:
-            parts, self._parts = self._parts, []
+            parts, self._parts = self._parts, ()
             for account, amount in parts:
                 kind = account.limit.kind
-                account.settle(amount, 0 if kind == "concurrent" else max(0, actual.get(kind, amount)))
+                used = 0 if kind == "concurrent" else actual.get(kind, amount)
+                account.settle(amount, used if used > 0 else 0)
                 if account.used > account.held:
                     overdrawn.append(account)
         self._desk.freed(overdrawn)
@@ -134,7 +137,7 @@ class Reservation:
     def release(self) -> None:
         """End as if it had never been: nothing was sent."""
         with self._desk.lock:
-            parts, self._parts = self._parts, []
+            parts, self._parts = self._parts, ()
             for account, amount in parts:
                 account.settle(amount, 0)
         self._desk.freed(())

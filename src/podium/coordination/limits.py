@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from podium.coordination.accounts import Asked, Reservation
 from podium.coordination.coordinator import Coordinator
 from podium.errors import BudgetExceeded, CostTooHigh, LimitError
-from podium.routing.limits import Amounts, Limit, limits_of, pico_down
+from podium.routing.limits import Kind, Limit, limits_of, pico_down
 from podium.routing.snapshot import Snapshot
 from podium.routing.spending import Decision, Estimate, Purse, check_bounded, decide, max_cost
 from podium.types import Loss
@@ -50,9 +50,9 @@ class Spending:
         """End: attempts were made, and read and wrote so many tokens in all (None: nobody knows). The purse has their cost."""
         if self._reservation is None:
             return
-        actual: Amounts = {"cost_usd": self.purse.owed} if self.purse is not None else {}
+        actual: dict[Kind, int] = {} if self.purse is None else {"cost_usd": self.purse.owed}
         if tokens is not None:
-            actual = {**actual, "tokens": tokens}
+            actual["tokens"] = tokens
         self._reservation.settle(actual)
 
     def release(self) -> None:
@@ -69,6 +69,8 @@ class _Known(NamedTuple):
     """The title of the first that is one of money."""
     measured: bool
     """Whether any is one of money or tokens, for which a request must be estimated."""
+    tokens: bool
+    """Whether any is one of tokens."""
 
 
 class Limits:
@@ -105,11 +107,42 @@ class Limits:
             limits,
             next((limit.title for limit in limits if limit.kind == "cost_usd"), None),
             any(limit.kind in ("cost_usd", "tokens") for limit in limits),
+            any(limit.kind == "tokens" for limit in limits),
         )
 
     def concerns(self, user_id: str | None, team: str | None, max_cost_usd: Decimal | None) -> bool:
         """Whether an estimate is needed: some limit of money or tokens holds."""
         return max_cost_usd is not None or self._of(user_id, team).measured
+
+    def at_once(
+        self,
+        *,
+        user_id: str | None,
+        team: str | None = None,
+        estimate: Estimate | None,
+        at: float,
+        max_cost_usd: Decimal | None = None,
+    ) -> Spending | None:
+        """Reserve what a request may use, as nearly every request can: as it was asked, and out of the leases at hand.
+
+        None where that cannot be, and nothing is reserved then; `reserve` knows what else there is. Arguments and errors are
+        those of `reserve`.
+        """
+        limits, money, measured, counts_tokens = self._of(user_id, team)
+        if estimate is None or not (measured or max_cost_usd is not None):
+            plain = self.coordinator.try_reserve(_ask(limits, 0, 0), at) if limits else None
+            return None if plain is None and limits else Spending(plain, None, None)
+        costly = max_cost_usd is not None or money is not None
+        if costly:
+            check_bounded(estimate, self._snapshot.unpriced, limit=money or "max_cost")
+        decision = decide(estimate, None)
+        if max_cost_usd is not None and decision.pico > pico_down(max_cost_usd):
+            return None
+        tokens = _tokens(estimate, decision) if counts_tokens else 0
+        reservation = self.coordinator.try_reserve(_ask(limits, decision.pico, tokens), at)
+        if reservation is None:
+            return None
+        return Spending(reservation, decision, Purse(estimate, decision) if costly else None)
 
     async def reserve(
         self,
@@ -128,7 +161,7 @@ class Limits:
         if one can be had; it is called on a thread, where the first one would refuse. `wait_s` is how long to wait where too
         many run at once. Raises `CostTooHigh`, `BudgetExceeded`, `RateLimited`, and `StoreError` where limits are not known.
         """
-        limits, money, measured = self._of(user_id, team)
+        limits, money, measured, _ = self._of(user_id, team)
         if estimate is None or not (measured or max_cost_usd is not None):
             plain = await self.coordinator.reserve(_ask(limits, 0, 0), at, wait_s=wait_s) if limits else None
             return Spending(plain, None, None)
@@ -244,12 +277,23 @@ class _Bid:
         return pico_down(amount - spent - reserved)
 
     def _ask(self, estimate: Estimate, decision: Decision) -> Asked:
-        longest = decision.max_tokens
-        if longest is None and estimate.asked_output is None:
-            longest = UNSAID_OUTPUT
-        return _ask(self._limits, decision.pico, estimate.tokens(longest))
+        return _ask(self._limits, decision.pico, _tokens(estimate, decision))
+
+
+def _tokens(estimate: Estimate, decision: Decision) -> int:
+    """What is reserved of a rate of tokens."""
+    longest = decision.max_tokens
+    if longest is None and estimate.asked_output is None:
+        longest = UNSAID_OUTPUT
+    return estimate.tokens(longest)
 
 
 def _ask(limits: tuple[Limit, ...], pico: int, tokens: int) -> Asked:
-    amounts = {"cost_usd": pico, "tokens": tokens, "requests": 1, "concurrent": 1}
-    return [(limit, amounts[limit.kind]) for limit in limits if limit.kind != "cost_usd" or pico]
+    asked = []
+    for limit in limits:
+        kind = limit.kind
+        if kind != "cost_usd":
+            asked.append((limit, tokens if kind == "tokens" else 1))
+        elif pico:
+            asked.append((limit, pico))
+    return asked

@@ -38,11 +38,12 @@ from podium.routing.snapshot import Plan, Snapshot
 from podium.types import Attempt, Loss, Request, Target
 
 if TYPE_CHECKING:
-    from podium.coordination.limits import Spending
+    from podium.coordination.limits import Limits, Spending
     from podium.engine.attempt import Call
     from podium.engine.books import Books
     from podium.engine.ramp.hearing import Hears
     from podium.routing.limits import Limit
+    from podium.routing.spending import Estimate
 
 
 class Account:
@@ -140,28 +141,17 @@ class Account:
         self.opening = False
         if not limited:
             return request
-        limits = books.limits
-        estimate = tighten = None
+        limits, at = books.limits, facts.started_at
+        estimate = None
         if budget is not None or limits.concerns(facts.user_id, facts.team, plan.max_cost_usd):
-            make = partial(
-                estimate_of, request, plan, self._snapshot, books.pricing, measured=self._measured, at=facts.started_at
+            estimate = estimate_of(request, plan, self._snapshot, books.pricing, measured=self._measured, at=at)
+        spending = None
+        if budget is None:
+            spending = limits.at_once(
+                user_id=facts.user_id, team=facts.team, estimate=estimate, at=at, max_cost_usd=plan.max_cost_usd
             )
-            estimate = make()
-            tighten = partial(make, exact=True) if can_tighten(plan, self._snapshot) else None
-        if budget is not None and estimate is not None:
-            spending = await limits.reserve_whole(
-                budget, estimate=estimate, at=facts.started_at, max_cost_usd=plan.max_cost_usd, tighten=tighten
-            )
-        else:
-            spending = await limits.reserve(
-                user_id=facts.user_id,
-                team=facts.team,
-                estimate=estimate,
-                at=facts.started_at,
-                max_cost_usd=plan.max_cost_usd,
-                tighten=tighten,
-                wait_s=QUEUE_WAIT_S,
-            )
+        if spending is None:
+            spending = await self._reserve_patiently(limits, request, estimate)
         self._spending = spending
         if spending.losses and request.strict:
             self.forgo()
@@ -169,6 +159,35 @@ class Account:
         if spending.max_tokens is None:
             return request
         return request.replace(sampling=request.sampling.replace(max_tokens=spending.max_tokens))
+
+    async def _reserve_patiently(self, limits: Limits, request: Request, estimate: Estimate | None) -> Spending:
+        """Reserve where the leases at hand did not do: lease more, wait, or make the request cheaper. Errors as for `admit`."""
+        plan, facts, budget = self._plan, self._facts, self._budget
+        tighten = None
+        if estimate is not None and can_tighten(plan, self._snapshot):
+            tighten = partial(
+                estimate_of,
+                request,
+                plan,
+                self._snapshot,
+                self._books.pricing,
+                measured=self._measured,
+                at=facts.started_at,
+                exact=True,
+            )
+        if budget is not None and estimate is not None:
+            return await limits.reserve_whole(
+                budget, estimate=estimate, at=facts.started_at, max_cost_usd=plan.max_cost_usd, tighten=tighten
+            )
+        return await limits.reserve(
+            user_id=facts.user_id,
+            team=facts.team,
+            estimate=estimate,
+            at=facts.started_at,
+            max_cost_usd=plan.max_cost_usd,
+            tighten=tighten,
+            wait_s=QUEUE_WAIT_S,
+        )
 
     def forgo(self) -> None:
         """Give back what was reserved: nothing will be sent."""
@@ -261,7 +280,7 @@ class Account:
             call.cost_usd = self._cost(call, endpoint, started.started_at)
         cost_pico = pico_usd(call.cost_usd)
         if purse is not None:
-            purse.settle(call.number, cost_pico, billable=may_be_charged(call))
+            purse.settle(call.number, cost_pico, billable=cost_pico is None and may_be_charged(call))
         if not self._books.track_cost:  # only the limit had to know
             call.cost_usd = cost_pico = None
         attempt = call.record(begun_at)
@@ -428,12 +447,16 @@ class Account:
         """Give back what was reserved and not used."""
         if self._spending is None:
             return
-        sent = [call for call in calls if call.sent]
-        if not sent:
+        sent, tokens = False, 0
+        for call in calls:
+            if call.sent:
+                sent = True
+                if call.usage is not None:
+                    tokens += call.usage.total
+        if sent:
+            self._spending.settle(tokens=tokens)
+        else:
             self.forgo()
-            return
-        usages = [call.usage for call in sent if call.usage is not None]
-        self._spending.settle(tokens=sum(usage.total for usage in usages))
 
     def _meter(self, call: Call) -> None:
         """Settle what a call used."""

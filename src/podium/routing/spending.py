@@ -70,7 +70,8 @@ class Estimate(Value, frozen=True, kw_only=True):
 
     def total(self, max_tokens: int | None = None) -> int:
         """The most pico-USD that all legs together cost."""
-        return sum([leg.highest(max_tokens) for leg in self.legs])
+        legs = self.legs
+        return legs[0].highest(max_tokens) if len(legs) == 1 else sum([leg.highest(max_tokens) for leg in legs])
 
     def tokens(self, max_tokens: int | None = None) -> int:
         """The most tokens that all legs together read and write."""
@@ -177,9 +178,10 @@ class Purse:
     def launch(self, attempt: int, target: Target) -> int | None:
         """Set aside what an attempt can cost, and return it; None where that is more than is left, and it must not run."""
         highest = self._highest.get(target, self.total)
-        if self.spent + sum(self._running.values()) + highest > self.total:
+        running = self._running
+        if self.spent + (sum(running.values()) if running else 0) + highest > self.total:
             return None
-        self._running[attempt] = highest
+        running[attempt] = highest
         return highest
 
     def settle(self, attempt: int, cost: int | None, *, billable: bool = True) -> int | None:
@@ -194,7 +196,7 @@ class Purse:
     @property
     def owed(self) -> int:
         """What was spent, and what the attempts that still run can cost."""
-        return self.spent + sum(self._running.values())
+        return self.spent + sum(self._running.values()) if self._running else self.spent
 
     @property
     def exact(self) -> bool:
