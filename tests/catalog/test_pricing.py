@@ -10,7 +10,7 @@ import pytest
 
 from podium.catalog.price_import import load_override, parse, read
 from podium.catalog.price_names import guesses
-from podium.catalog.price_rates import Price
+from podium.catalog.price_rates import Price, nothing
 from podium.catalog.price_reading import Reading
 from podium.catalog.price_sheet import Clause, NotPrices, Period, Row, Tier, Variant, load_row
 from podium.catalog.pricing import PriceBook, RowLayer, highest_cost
@@ -210,6 +210,17 @@ def test_a_price_of_the_past_does_not_raise_the_highest_cost_and_one_that_begins
     march, last_of_may = 1_772_323_200.0, 1_780_185_600.0
     assert Price(dated).highest(1_000_000, 0, march) == 1
     assert Price(dated).highest(1_000_000, 0, last_of_may) == 2
+
+
+def test_a_price_is_steady_unless_time_or_size_changes_it_and_what_is_free_is_nothing() -> None:
+    steady = Price(row("1", "2", per_request=D("0.01"))).steady
+    assert steady is not None
+    assert steady(1000, 10) == 10**10 + 1000 * 10**6 + 10 * 2 * 10**6
+    assert Price(row("0", "0", free=True)).steady is nothing
+    assert Price(row("0", "0", free=True, per_request=D(1))).steady is not nothing
+    assert Price(row("1", None)).steady is None
+    assert Price(row("1", "2", tiers=(Tier(above=5, input_per_million=D(2)),))).steady is None
+    assert Price(row("1", "1", periods=(Period(input_per_million=D(1)), Period(since="2026-01-01")))).steady is None
 
 
 def test_a_variant_replaces_only_the_rates_that_it_names() -> None:

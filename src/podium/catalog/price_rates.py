@@ -182,7 +182,7 @@ def _second(time: str) -> float:
 class Price:
     """What one model costs: `cost(usage)` in exact USD."""
 
-    __slots__ = ("_cache", "_clock", "_fitting", "_only", "_plain", "_scale", "_spans", "_variants", "row")
+    __slots__ = ("_cache", "_clock", "_fitting", "_only", "_scale", "_spans", "_variants", "row", "steady")
 
     def __init__(self, row: Row, clock: Callable[[], float] | None = None) -> None:
         """Compile a row. `clock` gives epoch seconds where a price depends on time and the caller says none."""
@@ -204,16 +204,27 @@ class Price:
         self._fitting: dict[tuple[tuple[str, str], ...], tuple[int, ...]] = {}
         self._only = (self._compiled(0, ()),) if len(self._spans) == 1 else None
         """The rates of a price that no time changes."""
-        self._plain = self._plain_rates()
+        self.steady = self._steady()
+        """What `highest_pico` says without a context, where neither time nor size of a request changes it, as nearly always.
 
-    def _plain_rates(self) -> tuple[int, int, int] | None:
-        """Fee and dearest rates in pico-USD, where neither time nor size of a request changes them, as nearly always."""
+        It is `nothing` for what is free, and None where the rates change, or do not say all.
+        """
+
+    def _steady(self) -> Callable[[int, int], int] | None:
         if self._only is None or len(self._only[0]) > 1 or self._scale > _PICO:
             return None
-        (step,), unit = self._only[0], 10 ** (_PICO - self._scale)
+        (step,) = self._only[0]
+        unit: int = 10 ** (_PICO - self._scale)
         if step.dearest_input is None or step.dearest_output is None:
             return None
-        return step.fee * unit, step.dearest_input * unit, step.dearest_output * unit
+        fee, read, write = step.fee * unit, step.dearest_input * unit, step.dearest_output * unit
+        if not (fee or read or write):
+            return nothing
+
+        def steady(input_tokens: int, output_tokens: int) -> int:
+            return fee + input_tokens * read + output_tokens * write
+
+        return steady
 
     def __repr__(self) -> str:
         said = ", ".join(f"{name}={rate}" for name, rate in self._spans[0].charges[0][1].items())
@@ -284,9 +295,8 @@ class Price:
         self, input_tokens: int, output_tokens: int, at: float | None = None, context: Context | None = None
     ) -> int | None:
         """Return what `highest` says in pico-USD, rounded up."""
-        if self._plain is not None and not (context and self._variants):
-            fee, read, write = self._plain
-            return fee + input_tokens * read + output_tokens * write
+        if self.steady is not None and not (context and self._variants):
+            return self.steady(input_tokens, output_tokens)
         worst = self._worst(input_tokens, output_tokens, at, context, 0)
         if worst is None:
             return None
@@ -372,6 +382,11 @@ class Price:
             timed = [i for i in fitting if i not in timeless]
             choices += [timeless] if not timed else _choices(timeless, timed)  # beside none: it may be served as any other
         return [self._compiled(number, choice) for number in numbers for choice in choices]
+
+
+def nothing(input_tokens: int, output_tokens: int) -> int:
+    """Return what so many tokens cost that are free, in pico-USD."""
+    return 0
 
 
 def _choices(always: tuple[int, ...], perhaps: list[int]) -> list[tuple[int, ...]]:

@@ -28,13 +28,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from podium.catalog.price_rates import nothing
 from podium.catalog.pricing import Found, PriceBook
 from podium.catalog.profiles import profile
 from podium.engine.charges import context_of
 from podium.engine.prices.book import find_target
 from podium.routing.snapshot import Plan, Provider, Snapshot
 from podium.routing.spending import LEAST_OUTPUT, Cost, Estimate, Leg, strategy_targets
-from podium.types import Media, Opaque, Part, Profile, Reasoning, Refusal, Request, Target, Text, ToolCall, ToolResult
+from podium.types import Media, Opaque, Part, Profile, Reasoning, Refusal, Request, Target, Text, Thinking, ToolCall, ToolResult
 
 PER_REQUEST = 512
 """What a provider may say to the model on its own (a few dozen tokens; more where the model is told how to reason)."""
@@ -124,15 +125,18 @@ def estimate(
     time a second, and belongs on a thread (see `can_tighten`).
     """
     measured = measured or measure(request)
-    legs = [
-        _leg(request, measured, target, snapshot.providers[target.provider], book, at, exact)
-        for target in strategy_targets(plan.strategy.name, plan.targets, plan.strategy.escalate_to)
-    ]
+    providers, strategy = snapshot.providers, plan.strategy
+    legs = []
+    explicit = False
+    for target in strategy_targets(strategy.name, plan.targets, strategy.escalate_to):
+        leg, must_say = _leg(request, measured, target, providers[target.provider], book, at, exact)
+        legs.append(leg)
+        explicit = explicit or must_say
     return Estimate(
-        legs=tuple(leg for leg, _ in legs),
+        legs=tuple(legs),
         asked_output=request.sampling.max_tokens,
-        least_output=_least_output(request),
-        explicit=any(explicit for _, explicit in legs),
+        least_output=LEAST_OUTPUT if request.thinking is None else _least_output(request.thinking),
+        explicit=explicit,
     )
 
 
@@ -173,7 +177,7 @@ def _leg(
         why=why,
         clampable="max_tokens" not in facts.refuses,
     )
-    return leg, sampling.max_tokens is None and facts.max_output is None and cost is not None and cost is not _nothing
+    return leg, sampling.max_tokens is None and facts.max_output is None and cost is not None and cost is not nothing
 
 
 def _price(
@@ -188,12 +192,16 @@ def _price(
             f"`providers.{provider.name}.models`."
         )
     context = context_of(request, provider.dialect)
-    cost = _Highest(found, at, context)
-    of_many = cost.of_many()
-    if of_many is None:
-        return None, f"its price says nothing of some of its tokens. Complete it under `prices.{target}` in the config."
-    if not of_many:
-        return _nothing, None
+    cost: Cost | None = found.price.steady if context is None else None
+    if cost is None:
+        cost = _Highest(found, at, context)
+        of_many = cost.of_many()
+        if of_many is None:
+            return None, f"its price says nothing of some of its tokens. Complete it under `prices.{target}` in the config."
+        if not of_many:
+            cost = nothing
+    if cost is nothing:
+        return cost, None
     if measured.unbounded is not None:
         return None, f"{measured.unbounded} can cost anything."
     for key, value in (context or {}).items():
@@ -202,16 +210,9 @@ def _price(
     return cost, None
 
 
-def _nothing(input_tokens: int, output_tokens: int) -> int:
-    """What a model costs that is free."""
-    return 0
-
-
-def _least_output(request: Request) -> int:
+def _least_output(thinking: Thinking) -> int:
     """What an answer needs: a model that is told how much to reason must be allowed more than that."""
-    thinking = request.thinking
-    budget = thinking.budget_tokens if thinking is not None and thinking.budget_tokens else 0
-    return budget + LEAST_OUTPUT
+    return (thinking.budget_tokens or 0) + LEAST_OUTPUT
 
 
 # --- counting -----------------------------------------------------------------------------------------------------------
