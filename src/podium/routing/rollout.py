@@ -13,7 +13,8 @@ Rules.
 - Who decides from outside (`Told`: a flag of another system) stands below the kill switch and the test users. An arm that it
   names stands above the rules, a percentage in the place of the rollout's own.
 - The salt is the rollout's name until it is set, and is never changed while a rollout climbs: that would draw everybody anew.
-- Buckets are remembered, for users come again: a hash costs more than all else that is decided.
+- Buckets are not remembered: among the work of a call, looking for one and forgetting another costs more than the hash. What
+  all users of a rollout share is remembered: the hash of its salt, and the words of its percentage.
 - `legacy_js` is there for cohorts that already run on the guide's `simpleHash`; it has no salt, whole percents, and gives
   consecutive ids neighbouring buckets, hence is not the default.
 """
@@ -26,13 +27,16 @@ from hashlib import sha256
 from math import ceil
 from operator import mul
 from struct import unpack
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from msgspec.structs import force_setattr
 
 from podium.errors import RequestError
 from podium.routing.spec import quote
 from podium.types import Value
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 Arm = Literal["legacy", "candidate"]
 Hash = Literal["sha256", "legacy_js"]
@@ -208,15 +212,20 @@ def share(rollout: Rollout) -> float:
     return round(rollout.percent * 100) / 10_000
 
 
-@lru_cache(maxsize=16_384)
 def bucket(salt: str, unit: str, hash: Hash = "sha256") -> int:
     """Return a unit's bucket: 0 to 9,999 for `sha256`, 0 to 99 for `legacy_js`, which has no salt."""
     if hash == "legacy_js":
         return simple_hash(unit) % 100
-    text = f"{salt}:{unit}"
+    state = _salted(salt).copy()
     # Ids come out of JSON, which can write half a surrogate pair: that is an id like any other, and no reason to fail.
-    octets = text.encode() if text.isascii() else text.encode("utf-8", "surrogatepass")
-    return int.from_bytes(sha256(octets).digest()[:8], "big") % 10_000
+    state.update(unit.encode() if unit.isascii() else unit.encode("utf-8", "surrogatepass"))
+    return int.from_bytes(state.digest()[:8], "big") % 10_000
+
+
+@lru_cache(maxsize=256)
+def _salted(salt: str) -> _Hash:
+    """Return the sha256 of `salt:`, to be copied: what each unit's begins with."""
+    return sha256(f"{salt}:".encode("utf-8", "surrogatepass"))
 
 
 def simple_hash(text: str) -> int:
@@ -245,10 +254,16 @@ def _draw(rollout: Rollout, percent: float, unit_id: str | None, whose: str, by:
     if not unit_id:
         return Decision(arm="legacy", reason=f"the request names no {rollout.unit} to draw for", by="no_unit")
     at = bucket(rollout.salt, unit_id, rollout.hash)
-    below = percent if rollout.hash == "legacy_js" else round(percent * 100)
+    below, words = _threshold(percent, rollout.hash)
     if at < below:
-        return Decision(arm="candidate", reason=f"bucket {at} is within the {percent:g} %{whose}", by=by)
-    return Decision(arm="legacy", reason=f"bucket {at} is outside the {percent:g} %{whose}", by=by)
+        return Decision(arm="candidate", reason=f"bucket {at} is within {words}{whose}", by=by)
+    return Decision(arm="legacy", reason=f"bucket {at} is outside {words}{whose}", by=by)
+
+
+@lru_cache(maxsize=256)
+def _threshold(percent: float, hash: Hash) -> tuple[float, str]:
+    """Return the bucket below which a percentage draws the candidate, and the percentage in words."""
+    return percent if hash == "legacy_js" else round(percent * 100), f"the {percent:g} %"
 
 
 def _whom(rule: Rule) -> str:
