@@ -139,6 +139,23 @@ async def test_a_climb_goes_on_where_a_process_that_ended_left_it(make: Make, si
     assert state.drawn.candidate > 20
 
 
+async def test_a_climb_is_guarded_and_can_be_stopped_where_the_config_has_no_ramp_any_more(
+    make: Make, sim: Sim, folder: Path
+) -> None:
+    guarded = config(
+        folder, ramp={**FAST, "steps": [50, 100], "dwell": "1h", "longest": "2h"}, guard={"error_rate": {"margin": "5%"}}
+    )
+    first = make(**guarded)
+    await asyncio.to_thread(first.rollouts.ramps.start, "chat")
+    await first.close()
+    second = make(**config(folder))
+    held = await asyncio.to_thread(second.rollouts.ramps.pause, "chat")
+    assert held.climb.status == "paused"
+    sim.set("claude-sonnet-4-5", status=503)
+    state = await Traffic(second).until(lambda state: not state.climb.is_live)
+    assert (state.climb.status, state.rollout.percent) == ("rolled_back", 0)
+
+
 # --- what is heard ----------------------------------------------------------------------------------------------------
 
 
@@ -273,6 +290,25 @@ async def test_where_legacy_fails_as_well_the_candidate_keeps_its_share(climbing
         await traffic.ask()
     assert "candidate" in climbing.explain("chat", user_id=arms(climbing)["candidate"]).steps[0]
     assert traffic.failed == traffic.asked
+
+
+async def test_a_candidate_that_is_down_is_left_again_once_an_outage_of_legacy_is_over(
+    climbing: Models, sim: Sim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("podium.routing.health.FIRST_WAIT_S", 0.2)
+    sim.set("gpt-4o", status=503)
+    asked = Traffic(climbing, "outage")
+    while asked.failed["legacy"] < 5:
+        await asked.ask()
+    sim.unset("gpt-4o")
+    await asyncio.sleep(0.3)
+    users = arms(climbing)
+    await climbing.generate_text("chat", user_id=users["legacy"], prompt="Hello")
+    monkeypatch.setattr("podium.routing.health.FIRST_WAIT_S", 5.0)
+    sim.set("claude-sonnet-4-5", status=503)
+    await fail(climbing, 5, "five")
+    result = await climbing.generate_text("chat", user_id=users["candidate"], prompt="Hello")
+    assert result.target.provider == "openai"
 
 
 async def test_a_rollout_at_a_hundred_percent_is_never_sent_to_legacy(make: Make, sim: Sim, folder: Path) -> None:

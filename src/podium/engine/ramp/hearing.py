@@ -11,6 +11,7 @@ Rules.
   that ended because its rollout was taken back.
 - Its latency is what its caller waited for: the whole answer, or where it is streamed the first content. A call that failed has
   none, and neither has a user with `performance_tracking: false`.
+- A climb is heard wherever its rollout is at work, whatever this process's config says of ramps: its course is frozen.
 - Its cost is that of all its attempts; unknown where one's is.
 """
 
@@ -68,9 +69,9 @@ class Hearing:
 
     def hears(self, choice: Choice | None) -> Hears | None:
         """Return what takes the end of a call, where it matters to a ramp."""
-        if choice is None or not self._breakers:
+        if choice is None or choice.by != "bucket":
             return None
-        if choice.by != "bucket" or (choice.rollout, choice.arm) not in self._breakers:
+        if choice.stage is None and (choice.rollout, choice.arm) not in self._breakers:
             return None
         made = choice
 
@@ -88,11 +89,15 @@ class Hearing:
 
     def take(self, choice: Choice, failed: bool, latency_s: float | None = None, cost_usd: Decimal | None = None) -> None:
         """Take how a call ended."""
-        breaker = self._breakers.get((choice.rollout, choice.arm))
-        if breaker is None or choice.by != "bucket" or choice.unit_id is None:
+        if choice.by != "bucket" or choice.unit_id is None:
             return
         self._keep(choice, failed, latency_s=None if failed else latency_s, cost_usd=cost_usd)
+        breaker = self._breakers.get((choice.rollout, choice.arm))
+        if breaker is None:
+            return
         now = time.monotonic()
+        if choice.arm == "legacy":
+            breaker.allows(now)  # nobody is kept from legacy: once its breaker has waited, any call's end is the probe
         changed = breaker.note(failed, now, random.random())
         if changed is not None and choice.arm == "candidate":
             self._told(choice.rollout, changed, breaker.wait_s(now))

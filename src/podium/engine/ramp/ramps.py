@@ -124,7 +124,7 @@ class Ramps:
 
     def statistics(self) -> dict[str, Any]:
         """What this process has heard, whether it judges, and which candidates are down."""
-        if not self._courses:
+        if not self._courses and not self.hearing.heard:
             return {}
         watch = self._watch
         failures = 0 if watch is None else watch.failures
@@ -230,11 +230,14 @@ class Ramps:
         return self._ramps()
 
     def _change(self, name: str, make: Callable[[Picture], Move], who: str, why: str | None) -> RampState:
-        self._course(name)
+        self._rollouts.show(name)
+        if self._path is None:
+            self._course(name)
         ramps = self._open(name)
         try:
             ramps.change(name, make, who=who, why=why)
         except LookupError:
+            self._course(name)
             raise RequestError(
                 f"The ramp of {quote(name)} was never started.",
                 param="rollout",
