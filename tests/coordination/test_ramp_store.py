@@ -15,7 +15,7 @@ import pytest
 from podium.coordination.ramps import Sample, SqliteRamps
 from podium.coordination.rollouts import SqliteRollouts
 from podium.engine.ramp.hearing import News
-from podium.engine.ramp.work import RampWork
+from podium.engine.ramp.work import LEASE_S, RampWork
 from podium.errors import StoreError
 from podium.routing.climb import MEASURING, Climb, Course, Move, begin, stop, verdict_on
 from podium.routing.guard import Baseline, Evidence, Guard, Observation, Ramp, Tally, merge
@@ -172,6 +172,18 @@ def test_of_two_that_work_side_by_side_one_judges_and_the_other_after_it_has_end
     one.end(deque())
     other.beat(deque())
     assert (one.leads, other.leads) == (False, True)
+
+
+def test_a_lease_of_before_the_clock_was_set_back_keeps_nobody_from_judging(path: Path, ramps: SqliteRamps) -> None:
+    start(ramps)
+    later = time.time() + 3600.0
+    assert ramps.lead("killed", later, later + LEASE_S)
+    other = RampWork(path)
+    other.beat(deque())
+    assert other.leads
+    leader = ramps.leader()
+    assert leader is not None
+    assert leader[1] < time.time() + 2 * LEASE_S
 
 
 def test_legacys_answers_are_measured_once_a_unit_and_freeze_the_limits(path: Path, ramps: SqliteRamps) -> None:

@@ -216,12 +216,16 @@ class SqliteRamps:
             return row
 
     def lead(self, holder: str, at: float, until: float) -> bool:
-        """Take or renew the leadership; returns whether it is the holder's now. Raises `StoreError`."""
+        """Take or renew the leadership; returns whether it is the holder's now. Raises `StoreError`.
+
+        A lease that has twice as long to go as the one that is asked for was taken before the clock was set back, and counts
+        for nothing.
+        """
         with self._store.writing() as db:
             taken = db.execute(
                 "INSERT INTO ramp_leader VALUES (1, ?1, ?3) ON CONFLICT DO UPDATE SET holder = ?1, until = ?3"
-                " WHERE holder = ?1 OR until <= ?2",
-                (holder, at, until),
+                " WHERE holder = ?1 OR until <= ?2 OR until > ?4",
+                (holder, at, until, until + (until - at)),
             )
             return taken.rowcount > 0
 

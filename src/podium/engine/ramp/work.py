@@ -59,7 +59,8 @@ class RampWork:
         now = time.time()
         leader = self.ramps.leader()
         mine = leader is not None and leader[0] == self._holder
-        if leader is None or leader[1] <= now or (mine and leader[1] - now < LEASE_S / 2):
+        left_s = 0.0 if leader is None else leader[1] - now
+        if left_s <= 0 or left_s > 2 * LEASE_S or (mine and left_s < LEASE_S / 2):
             mine = self.ramps.lead(self._holder, now, now + LEASE_S)
         if mine and not self.leads:
             _log.info("This process judges the ramps now: %s.", ", ".join(climbs))
