@@ -213,8 +213,35 @@ def test_a_ramp_that_a_hand_ended_can_be_started_anew_though_nobody_serves(climb
 
 def test_a_step_that_is_undone_ends_the_ramp(climbing: Path, podium: Run) -> None:
     podium("rollout", "ramp", "chat", "start")
-    assert "chat gives the candidate to 0 %" in podium("rollout", "undo", "chat").out
+    ran = podium("rollout", "undo", "chat")
+    assert "chat gives the candidate to 0 %" in ran.out
+    assert ran.err == "That ends the ramp of chat: nothing guards it any more.\n"
     assert "stopped at 0 %" in podium("rollout", "show", "chat").out
+
+
+def test_a_roll_back_that_is_undone_is_said_to_leave_the_candidate_unguarded(climbing: Path, podium: Run) -> None:
+    podium("rollout", "ramp", "chat", "start")
+    judge(climbing, fails=True)
+    ran = podium("rollout", "undo", "chat")
+    assert "chat gives the candidate to 10 %" in ran.out
+    assert ran.err == "Nothing guards it: `podium rollout ramp chat start` begins a ramp from there.\n"
+
+
+@pytest.mark.parametrize("without", [False, True])
+def test_a_climb_says_when_the_config_wants_another_ramp_by_now(climbing: Path, podium: Run, without: bool) -> None:
+    podium("rollout", "ramp", "chat", "start")
+    assert "not followed" not in podium("rollout", "show", "chat").out
+    written = yaml.safe_load(climbing.read_text())
+    if without:
+        del written["rollouts"]["chat"]["ramp"], written["rollouts"]["chat"]["guard"]
+    else:
+        written["rollouts"]["chat"]["guard"] = {"error_rate": {"margin": "3%"}}
+    climbing.write_text(yaml.safe_dump(written))
+    shown = " ".join(podium("rollout", "show", "chat").out.split())
+    assert "climbing at 10 %" in shown
+    assert "config says another ramp or guard now, which is not followed until a ramp is started anew" in shown
+    podium("rollout", "ramp", "chat", "stop")
+    assert "not followed" not in podium("rollout", "show", "chat").out
 
 
 def test_a_test_user_that_is_taken_back_leaves_the_ramp_alone(climbing: Path, podium: Run) -> None:

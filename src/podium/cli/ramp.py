@@ -214,6 +214,8 @@ def lines(rollout: Rollout, state: RampState | None, course: Course | None, widt
         facts.append(("measured", f"{state.measured.answers:,} of {climb.course.ramp.samples:,} answers of legacy"))
     if limits := _limits(state):
         facts.append(("limits", limits))
+    if climb.is_live and climb.course != course:
+        facts.append(("config", "says another ramp or guard now, which is not followed until a ramp is started anew"))
     if climb.is_live:
         facts.append(("judged by", state.led_by or "nobody: no process that serves has heard a call lately"))
     from rich.padding import Padding

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from podium.routing.snapshot import Shadow
 
 _ALL_CHANGES = 1_000_000
+_ENDED = "That ends the ramp of {}: nothing guards it any more."
 
 app = typer.Typer(
     name="rollout",
@@ -191,7 +192,7 @@ def set_(
     before, after = with_rollouts(context, json, config, work)
     _tell(after, json)
     if before.stage is not None:
-        console.say(f"That ends the ramp of {name}: nothing guards it any more.", "yellow")
+        console.say(_ENDED.format(name), "yellow")
 
 
 @app.command()
@@ -286,11 +287,19 @@ def undo(
 
       podium rollout undo chat
     """
-    change = with_rollouts(context, json, config, lambda rollouts: rollouts.undo(name, why=why, who=who))
+
+    def work(rollouts: Rollouts) -> tuple[Change, bool]:
+        return rollouts.undo(name, why=why, who=who), rollouts.ramps.course(name) is not None
+
+    change, ramps = with_rollouts(context, json, config, work)
     if json:
         console.write_json({"change": change.to_dict()})
     else:
         console.write_out(f"Took back change {change.undoes}. {_stands(change.after)}\n")
+    if change.after.stage is None and change.before is not None and change.before.stage is not None:
+        console.say(_ENDED.format(name), "yellow")
+    elif ramps and change.after.stage is None and change.after.enabled and change.after.percent > 0:
+        console.say(f"Nothing guards it: `podium rollout ramp {name} start` begins a ramp from there.", "yellow")
 
 
 @app.command()
