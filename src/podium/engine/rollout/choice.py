@@ -68,8 +68,20 @@ class Known:
 
 def choice(known: Known, rollout: Rollout, asker: Asker, age_s: float, max_stale_s: float, told: Told | None = None) -> Choice:
     """Return the arm that a call takes; `age_s` is how long ago the store was last seen, `told` what somebody else decided."""
-    unit_id = _unit_id(rollout, asker)
-    decision, note = _decide(known, rollout, asker, unit_id, age_s, max_stale_s, told)
+    unit_id = asker.user_id if rollout.unit == "user" else _unit_id(rollout, asker)
+    decision, note = None, ""
+    if age_s > LOST_AFTER_S or not known.is_known:
+        decision, note = _doubt(known, rollout, age_s, max_stale_s)
+    if decision is None:
+        decision = decide(
+            rollout,
+            user_id=asker.user_id,
+            team=asker.team,
+            tags=asker.tags,
+            unit_id=unit_id,
+            told=told,
+            testers=known.testers[rollout.name],
+        )
     return Choice(
         rollout=rollout.name,
         arm=decision.arm,
@@ -96,39 +108,18 @@ def without_candidate(made: Choice, rollout: Rollout, wait_s: float) -> Choice:
 
 
 def _unit_id(rollout: Rollout, asker: Asker) -> str | None:
-    if rollout.unit == "user":
-        return asker.user_id
+    """Whom it is drawn for, where that is not the user."""
     if rollout.unit == "team":
         return asker.team
     return asker.conversation if rollout.unit == "conversation" else None
 
 
-def _decide(
-    known: Known,
-    rollout: Rollout,
-    asker: Asker,
-    unit_id: str | None,
-    age_s: float,
-    max_stale_s: float,
-    told: Told | None,
-) -> tuple[Decision, str]:
-    """The decision, and what is to be said of the store."""
+def _doubt(known: Known, rollout: Rollout, age_s: float, max_stale_s: float) -> tuple[Decision | None, str]:
+    """What is decided by how little is known, or None; and what is to be said of the store."""
     if not known.is_known:
         why = "the store of rollouts has not answered yet, and how this one stands was never known"
         return Decision(arm="legacy", reason=why, by="disabled"), ""
-    note = ""
-    if age_s > LOST_AFTER_S:
-        if age_s > max_stale_s and rollout.percent < 100:
-            why = f"the store of rollouts is lost for {age_s:.0f} s, longer than the {max_stale_s:g} s of `max_stale`"
-            return Decision(arm="legacy", reason=why, by="disabled"), ""
-        note = f" (as last known: the store of rollouts is lost for {age_s:.0f} s)"
-    made = decide(
-        rollout,
-        user_id=asker.user_id,
-        team=asker.team,
-        tags=asker.tags,
-        unit_id=unit_id,
-        told=told,
-        testers=known.testers[rollout.name],
-    )
-    return made, note
+    if age_s > max_stale_s and rollout.percent < 100:
+        why = f"the store of rollouts is lost for {age_s:.0f} s, longer than the {max_stale_s:g} s of `max_stale`"
+        return Decision(arm="legacy", reason=why, by="disabled"), ""
+    return None, f" (as last known: the store of rollouts is lost for {age_s:.0f} s)"
