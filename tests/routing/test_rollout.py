@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from itertools import pairwise
 from typing import Any, cast
@@ -26,6 +27,12 @@ def rollout(**settings: Any) -> Rollout:
 @pytest.mark.parametrize(("unit", "expected"), [("user-1", 2579), ("user-123", 280), ("alice@example.com", 5672), ("😀", 8434)])
 def test_sha256_buckets_are_those_of_the_vectors(unit: str, expected: int) -> None:
     assert bucket("chat-v2", unit, "sha256") == expected
+
+
+@given(st.text(min_size=1, max_size=20), IDS)
+def test_a_bucket_is_the_sha256_that_openssl_gives_of_salt_and_id(salt: str, unit: str) -> None:
+    digest = hashlib.sha256(f"{salt}:{unit}".encode("utf-8", "surrogatepass")).digest()
+    assert bucket(salt, unit) == int.from_bytes(digest[:8], "big") % 10_000
 
 
 @pytest.mark.parametrize(
