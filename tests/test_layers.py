@@ -30,6 +30,8 @@ IMPURE = frozenset({
 """Of the standard library: what waits, sends, stores, draws lots or asks the machine."""
 PURE_PACKAGES = frozenset({"msgspec", "podium"})
 """All that pure rooms may use beyond the standard library: no client and no database is among them."""
+OF_SOME_PYTHONS = frozenset({"_sha2", "_sha256"})
+"""Pure too: one is in the standard library from 3.12 on, the other until then, and no version names both."""
 
 CLOCKS = frozenset({"now", "utcnow", "today"})
 """Of `datetime` and `date`: a pure room is told the time."""
@@ -56,7 +58,7 @@ def impurities(tree: ast.AST) -> list[str]:
     found = []
     for name in imports(tree):
         package = name.partition(".")[0]
-        known = package in PURE_PACKAGES or package in sys.stdlib_module_names
+        known = package in PURE_PACKAGES | OF_SOME_PYTHONS or package in sys.stdlib_module_names
         if package in IMPURE or name in IMPURE or not known:
             found.append(f"imports {name}")
     for node in ast.walk(tree):

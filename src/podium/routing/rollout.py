@@ -13,9 +13,8 @@ Rules.
 - Who decides from outside (`Told`: a flag of another system) stands below the kill switch and the test users. An arm that it
   names stands above the rules, a percentage in the place of the rollout's own.
 - The salt is the rollout's name until it is set, and is never changed while a rollout climbs: that would draw everybody anew.
-- Buckets are remembered, for users come again, and within a call a hash costs more than all else that is decided. What all
-  users of a rollout share is remembered too: the words of its percentage.
-- It is Python's own sha256 where that is built in: OpenSSL's gives the same, and takes longer to begin than to hash an id.
+- Buckets are not remembered: within a call, keeping one and forgetting another costs as much as the hash. It is Python's own
+  sha256 where that is built in: OpenSSL's gives the same, and takes longer to begin than to hash an id.
 - `legacy_js` is there for cohorts that already run on the guide's `simpleHash`; it has no salt, whole percents, and gives
   consecutive ids neighbouring buckets, hence is not the default.
 """
@@ -217,7 +216,6 @@ def share(rollout: Rollout) -> float:
     return round(rollout.percent * 100) / 10_000
 
 
-@lru_cache(maxsize=16_384)
 def bucket(salt: str, unit: str, hash: Hash = "sha256") -> int:
     """Return a unit's bucket: 0 to 9,999 for `sha256`, 0 to 99 for `legacy_js`, which has no salt."""
     if hash == "legacy_js":
