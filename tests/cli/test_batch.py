@@ -106,7 +106,7 @@ def test_an_empty_file_a_missing_one_and_one_that_is_its_own_output_are_errors(p
 @pytest.mark.usefixtures("config")
 def test_a_failed_prompt_is_a_result_fails_the_command_and_is_asked_again(podium: Run, here: Path, sim: Sim) -> None:
     rows = sums(4)
-    rows[1] |= {"spec": "openai/gpt-down-now", "timeout": "100ms"}
+    rows[1] |= {"spec": "openai/gpt-down-now", "timeout": "2s"}
     write_prompts(here / "q.jsonl", *rows)
     ran = podium("run", "openai/gpt-4o", "q.jsonl", "-o", "o.jsonl")
     results = read(here / "o.jsonl")
