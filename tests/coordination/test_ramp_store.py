@@ -45,7 +45,7 @@ def start(ramps: SqliteRamps, course: Course = COURSE) -> Climb:
 
 
 def news(unit: str, arm: Arm, failed: bool | None = False, *, step: int = 0, climb: int = 1) -> News:
-    return News("chat", Stage(climb=climb, step=step), arm, unit, time.time(), failed, 0.1)
+    return News("chat", Stage(climb=climb, step=step), arm, unit, time.time(), failed, None if failed is None else 0.1)
 
 
 def drawn(ramps: SqliteRamps) -> tuple[int, int, int]:

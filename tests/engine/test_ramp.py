@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -101,6 +102,27 @@ async def test_a_candidate_slower_than_legacys_p95_is_rolled_back_for_its_latenc
     state = await Traffic(models).until(lambda state: state.climb.status == "rolled_back")
     assert state.climb.baseline.latency_s is not None
     assert 0 < state.climb.baseline.latency_s < 0.8
+    assert "latency" in state.climb.reason
+
+
+async def test_a_candidate_that_hangs_is_rolled_back_though_all_its_callers_give_up(make: Make, sim: Sim, folder: Path) -> None:
+    sim.set("claude-sonnet-4-5", latency_s=600)
+    guard = {"latency": {"margin": "10%", "over": "250ms"}}
+    models = make(**config(folder, ramp={**FAST, "steps": [50, 100], "dwell": "1h", "longest": "2h"}, guard=guard))
+
+    async def ask(user: str) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(models.generate_text("chat", user_id=user, prompt="Hello", max_tokens=4), 0.5)
+
+    state = await asyncio.to_thread(models.rollouts.ramps.start, "chat")
+    for turn in range(100):
+        await asyncio.gather(*(ask(f"hung-{turn}-{each}") for each in range(20)))
+        found = await asyncio.to_thread(models.rollouts.ramps.state, "chat")
+        assert found is not None
+        state = found
+        if not state.climb.is_live:
+            break
+    assert (state.climb.status, state.rollout.percent) == ("rolled_back", 0)
     assert "latency" in state.climb.reason
 
 
@@ -205,14 +227,14 @@ async def test_a_candidate_that_cannot_even_be_asked_has_failed(climbing: Models
     assert heard(climbing) == [("candidate", True, False)]
 
 
-async def test_a_caller_who_leaves_is_no_news(climbing: Models, sim: Sim) -> None:
+async def test_of_a_caller_who_leaves_nothing_is_heard_but_how_long_they_waited(climbing: Models, sim: Sim) -> None:
     sim.set("claude-sonnet-4-5", latency_s=30)
     call = asyncio.create_task(climbing.generate_text("chat", user_id=arms(climbing)["candidate"], prompt="Hello"))
     await asyncio.sleep(0.2)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    assert heard(climbing) == []
+    assert heard(climbing) == [("candidate", None, True)]
 
 
 async def test_the_latency_of_a_stream_is_that_of_its_first_content(climbing: Models, sim: Sim) -> None:

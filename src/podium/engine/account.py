@@ -396,7 +396,7 @@ class Account:
             )
         )
         if self._hears is not None and calls:  # what was never sent is no arm's doing
-            waited_s = first_content_s if facts.streamed else duration_s
+            waited_s = duration_s if first_content_s is None else first_content_s
             self._hears(outcome, waited_s if facts.timed else None, [call.cost_usd for call in calls])
 
     def _close(

@@ -7,8 +7,10 @@ Rules.
 - Only what the bucket decided is heard: test users and rules are no sample, and what a breaker sent to legacy is none either.
 - A call *failed* where its caller got an error from the arm, be it one about a bad request: those that are the caller's own
   doing fail at both arms, and cancel out in pairs; one that only the candidate refuses is what a guard is there for. No news
-  is: a caller who left, a `Models` that was closed, a call that Podium's own limits stopped before anything was sent, and one
+  is: a `Models` that was closed, a call that Podium's own limits stopped before anything was sent, and one
   that ended because its rollout was taken back.
+- A caller who left tells how long they waited, and no more: beyond the limit on latency the call was slow, below it nobody
+  knows.
 - Its latency is what its caller waited for: the whole answer, or where it is streamed the first content. A call that failed has
   none, and neither has a user with `performance_tracking: false`.
 - A climb is heard wherever its rollout is at work, whatever this process's config says of ramps: its course is frozen.
@@ -17,6 +19,7 @@ Rules.
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections import deque
@@ -33,7 +36,8 @@ from podium.routing.rollout import Arm, Rollout, Stage
 
 MOST_WAITING = 200_000
 """News that may wait for the store; beyond that the oldest is dropped, and counted."""
-_NO_NEWS = frozenset({"cancelled", "models_closed", "stream_left", "rolled_back"})
+_LEFT = frozenset({"cancelled", "stream_left"})
+_NO_NEWS = frozenset({"models_closed", "rolled_back"})
 
 Hears = Callable[[str, float | None, Sequence[Decimal | None]], None]
 """Takes the outcome of a request, how long its caller waited, and what each of its attempts cost."""
@@ -48,7 +52,8 @@ class News(NamedTuple):
     unit_id: str
     at: float
     failed: bool | None
-    """None: the unit was drawn for a candidate that is down, and sent to legacy; or a judge has found something."""
+    """None: the unit was drawn for a candidate that is down, and sent to legacy; or its caller left; or a judge has found
+    something."""
     latency_s: float | None = None
     cost_usd: Decimal | None = None
     quality: float | None = None
@@ -76,7 +81,10 @@ class Hearing:
         made = choice
 
         def hear(outcome: str, waited_s: float | None, costs_usd: Sequence[Decimal | None]) -> None:
-            if outcome not in _NO_NEWS:
+            if outcome in _LEFT:
+                if waited_s is not None:
+                    self.take_left(made, waited_s)
+            elif outcome not in _NO_NEWS:
                 known = [cost for cost in costs_usd if cost is not None]
                 whole = sum(known, Decimal(0)) if len(known) == len(costs_usd) else None
                 self.take(made, outcome != "ok", waited_s, whole)
@@ -101,6 +109,11 @@ class Hearing:
         changed = breaker.note(failed, now, random.random())
         if changed is not None and choice.arm == "candidate":
             self._told(choice.rollout, changed, breaker.wait_s(now))
+
+    def take_left(self, choice: Choice, waited_s: float) -> None:
+        """Take that a caller left, after so long."""
+        if choice.by == "bucket":
+            self._keep(choice, None, latency_s=waited_s)
 
     def take_quality(self, choice: Choice, quality: float) -> None:
         """Take what a judge found of an answer, 0 to 1."""
@@ -166,11 +179,14 @@ class Timing:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is None or (isinstance(error, Exception) and not _is_no_news(error)):
-            self._hearing.take(self._choice, error is not None, time.perf_counter() - self._begun_at)
+        waited_s = time.perf_counter() - self._begun_at
+        if isinstance(error, asyncio.CancelledError | StreamLeft):
+            self._hearing.take_left(self._choice, waited_s)
+        elif error is None or (isinstance(error, Exception) and not _is_no_news(error)):
+            self._hearing.take(self._choice, error is not None, waited_s)
 
 
 def _is_no_news(error: Exception) -> bool:
-    if isinstance(error, LimitError | RequestError | StreamLeft | ModelsClosed | StoreError):
+    if isinstance(error, LimitError | RequestError | ModelsClosed | StoreError):
         return True
     return isinstance(error, PodiumError) and error.code in _NO_NEWS

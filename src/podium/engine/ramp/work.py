@@ -112,7 +112,7 @@ class RampWork:
 
     def _measure(self, climb: Climb, heard: Sequence[News]) -> None:
         """File legacy's answers before step 1."""
-        answers = [each for each in heard if climb.step == MEASURING and each.arm == "legacy" and not each.failed]
+        answers = [each for each in heard if climb.step == MEASURING and each.arm == "legacy" and each.failed is False]
         if answers:
             samples = [Sample(each.latency_s, None if each.cost_usd is None else float(each.cost_usd)) for each in answers]
             self.ramps.measure(climb, [_observed(each).key(MEASURING) for each in answers], samples)
@@ -124,6 +124,7 @@ class RampWork:
         if tally is None:
             self._tallies = {known: each for known, each in self._tallies.items() if known[0] != climb.rollout}
             tally = self._tallies[place] = Tally(climb.course.guard, climb.baseline)
+        heard = [each for each in heard if not _is_left(each) or _was_slow(climb, each)]
         open_blocks = tally.open_blocks()
         observations = [_observed(each) for each in heard]
         keys = [_key(each, one) for one, each in zip(observations, heard, strict=True)]
@@ -176,7 +177,19 @@ def _key(news: News, one: Observation) -> str:
 
 
 def _is_diverted(news: News) -> bool:
-    return news.failed is None and news.quality is None
+    return news.failed is None and news.quality is None and news.latency_s is None
+
+
+def _is_left(news: News) -> bool:
+    return news.failed is None and news.latency_s is not None
+
+
+def _was_slow(climb: Climb, news: News) -> bool:
+    """Whether a caller who left had waited longer than the limit: then the call was slow, however it would have ended."""
+    limit_s = climb.baseline.latency_s
+    if limit_s is None or news.latency_s is None or "latency" not in climb.course.guard.margins:
+        return False
+    return news.latency_s > limit_s
 
 
 def _observed(news: News) -> Observation:
