@@ -236,6 +236,15 @@ def test_a_store_that_is_gone_comes_back_from_its_copy_and_not_from_the_config(s
         store.undo("chat", who="bob", why=None)
 
 
+def test_a_change_whose_copy_cannot_be_written_is_no_change_and_leaves_no_files(store: SqliteRollouts) -> None:
+    store.copy.unlink()
+    store.copy.mkdir()
+    with pytest.raises(StoreError, match="cannot be used"):
+        store.change("chat", "disable", switched(False), who="bob", why=None)
+    assert [change.action for change in store.history("chat", 10)] == ["seed"]
+    assert sorted(found.name for found in store.path.parent.iterdir()) == ["rollouts.known.json", "rollouts.sqlite3"]
+
+
 def test_it_comes_back_with_rollouts_of_other_configs_that_share_it(store: SqliteRollouts) -> None:
     store.path.unlink()
     store.open({"chat": CHAT}, who="cleo")

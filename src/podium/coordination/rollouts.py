@@ -307,8 +307,12 @@ class SqliteRollouts:
 
     def _write_copy(self, states: States) -> None:
         fresh = self.copy.with_name(f"{self.copy.name}.{os.getpid()}.{threading.get_ident()}")
-        fresh.write_bytes(msgspec.json.encode(states))
-        fresh.replace(self.copy)
+        try:
+            fresh.write_bytes(msgspec.json.encode(states))
+            fresh.replace(self.copy)
+        except OSError:  # a full disk, mostly: half a copy is of use to nobody
+            fresh.unlink(missing_ok=True)
+            raise
 
     def read(self, db: sqlite3.Connection) -> States:
         """Return the state as a connection sees it."""
