@@ -77,7 +77,7 @@ def test_a_ramp_is_started_paused_resumed_and_stopped(climbing: Path, podium: Ru
     stopped = podium("rollout", "ramp", "chat", "stop")
     assert "The rollout stays at 10 %." in stopped.out
     history = podium("rollout", "history", "chat").out
-    assert "percent 0 -> 10, stage None -> climb 1, step 1 (a quiet week)" in history
+    assert "percent 0 -> 10, stage none -> climb 1, step 1 (a quiet week)" in history
 
 
 @pytest.mark.parametrize(

@@ -386,6 +386,8 @@ def _changed(before: Rollout, after: Rollout) -> list[str]:
 def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if value is None:
+        return "none"
     from podium.routing.rollout import Stage
 
     if isinstance(value, Stage):
