@@ -26,6 +26,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from podium.coordination.patience import patiently
 from podium.errors import RequestError, StoreError
 from podium.routing.rollout import Rollout
 from podium.types import Value
@@ -226,7 +227,7 @@ class SqliteRollouts:
             if _is_empty(db):
                 if not create:
                     raise self.lost("it is empty")
-                self._lay_out(db)
+                self._lay_out(db, wait_s)
             if db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
                 raise StoreError(f"{self.path} is no store of rollouts.", hint="Give rollouts a file of their own.")
         except sqlite3.Error as error:
@@ -238,8 +239,8 @@ class SqliteRollouts:
         return db
 
     @staticmethod
-    def _lay_out(db: sqlite3.Connection) -> None:
-        db.execute("PRAGMA journal_mode=WAL")
+    def _lay_out(db: sqlite3.Connection, wait_s: float) -> None:
+        patiently(db, "PRAGMA journal_mode=WAL", wait_s)
         db.execute("BEGIN IMMEDIATE")
         if _is_empty(db):  # nobody was faster
             for statement in _SCHEMA:

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import sqlite3
 import threading
 import time
@@ -29,6 +28,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from podium.coordination.others import Others, spend
+from podium.coordination.patience import patiently
 from podium.coordination.slate import Slate
 from podium.coordination.store import Answer, Attached, Counts, Entry
 from podium.errors import StoreError
@@ -256,18 +256,7 @@ class SqliteLeases:
 
     def _patiently(self, statement: str) -> None:
         assert self._db is not None
-        deadline = time.monotonic() + self._lock_wait_s
-        while True:
-            try:
-                self._db.execute(statement).fetchall()
-                return
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                    raise
-                if time.monotonic() >= deadline:
-                    raise
-            self.counts.waits_for_lock += 1
-            time.sleep(random.uniform(0.0002, 0.001))
+        self.counts.waits_for_lock += patiently(self._db, statement, self._lock_wait_s)
 
     def _lost(self, error: Exception) -> StoreError:
         return StoreError(

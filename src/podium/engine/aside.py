@@ -64,7 +64,7 @@ class Aside:
         """Begin with nothing: at the start, and after a fork in the child."""
         self._lock = threading.Lock()
         self._waiting: deque[_Work] = deque()
-        self._tasks: set[asyncio.Task[object]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = False
         self._counts: Counter[str] = Counter()
@@ -103,23 +103,27 @@ class Aside:
         with self._lock:
             while self._waiting and len(self._tasks) < self._most_running:
                 work = self._waiting.popleft()
-                task = loop.create_task(_perform(work), name=work.name, context=contextvars.Context())
+                task = loop.create_task(self._perform(work), name=work.name, context=contextvars.Context())
                 self._tasks.add(task)
                 task.add_done_callback(self._ended)
                 self._counts["begun"] += 1
 
-    def _ended(self, task: asyncio.Task[object]) -> None:
+    async def _perform(self, work: _Work) -> None:
+        try:
+            await work.function(*work.arguments)
+        except Exception as error:  # noqa: BLE001  nobody awaits this work: whatever it raises is counted and logged here
+            if isinstance(error, RuntimeError) and _interpreter_ends():
+                raise asyncio.CancelledError from None
+            self._counts["failed"] += 1
+            told = None if isinstance(error, PodiumError) else error
+            _log.warning("Background work failed (%s): %s", work.name, str(error) or type(error).__name__, exc_info=told)
+        else:
+            self._counts["done"] += 1
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if task.cancelled():
             self._counts["cancelled"] += 1
-        elif (error := task.exception()) is None:
-            self._counts["done"] += 1
-        elif isinstance(error, RuntimeError) and _interpreter_ends():
-            self._counts["cancelled"] += 1
-        else:
-            self._counts["failed"] += 1
-            told = None if isinstance(error, PodiumError) else error
-            _log.warning("Background work failed (%s): %s", task.get_name(), str(error) or type(error).__name__, exc_info=told)
         self._fill()
 
     # --- its end --------------------------------------------------------------------------------------------------------
@@ -159,7 +163,7 @@ class Aside:
             await asyncio.wait(tasks)
             _log.warning("Background work was cut off by the end: %d cancelled, %d not begun.", len(tasks), len(dropped))
 
-    def _here(self, loop: asyncio.AbstractEventLoop) -> set[asyncio.Task[object]]:
+    def _here(self, loop: asyncio.AbstractEventLoop) -> set[asyncio.Task[None]]:
         """What runs in this loop; what waits is begun first, where there is room."""
         self._fill()
         own = asyncio.current_task()
@@ -183,7 +187,3 @@ def _interpreter_ends() -> bool:
     except RuntimeError:
         return True
     return False
-
-
-async def _perform(work: _Work) -> object:
-    return await work.function(*work.arguments)
