@@ -1,4 +1,4 @@
-"""What the options about a request mean: the settings of a call, as `generate_text` takes them.
+"""What options mean: the settings of a call, as `generate_text` takes them, a bound of money, a pattern.
 
 Rules. `@FILE` reads a text from a file. Digits alone are milliseconds in a timeout, as in the config, and tokens in
 `--thinking`.
@@ -6,6 +6,7 @@ Rules. `@FILE` reads a text from a file. Digits alone are milliseconds in a time
 
 from __future__ import annotations
 
+from decimal import Decimal, InvalidOperation
 from typing import Any, TypeGuard
 
 from podium.cli.source import read_text
@@ -36,6 +37,27 @@ def load_ask(
 def load_timeout(value: str | None) -> int | str | None:
     """Return a timeout as a call takes it."""
     return int(value) if _is_digits(value) else value
+
+
+def load_usd(text: str | None) -> Decimal | None:
+    """Return an amount of money. Raises `RequestError`."""
+    if text is None:
+        return None
+    try:
+        amount = Decimal(text.removeprefix("$"))
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite() or amount < 0:
+        raise RequestError(f"--max-cost {text} is no amount of money.", param="max-cost", hint="Give USD: --max-cost 2.50.")
+    return amount
+
+
+def check_pattern(pattern: str | None) -> None:
+    """See that an answer pattern is one. Raises `ConfigError`."""
+    from podium.routing.strategies.judges import compile_pattern
+
+    if pattern is not None:
+        compile_pattern(pattern)
 
 
 def _text_or_file(value: str | None, what: str) -> str | None:

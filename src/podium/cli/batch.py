@@ -9,20 +9,18 @@ Rules. Nothing is sent before the whole file is known to be good.
 from __future__ import annotations
 
 import asyncio
-import shlex
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from podium.cli import console, words
+from podium.cli.files import check_files
 from podium.cli.jobs import Job, read_jobs
 from podium.cli.results import Results
 from podium.cli.source import Opened, explaining_source
 from podium.cli.working import Bar, work_off
-from podium.errors import PodiumError, RequestError
+from podium.errors import PodiumError
 
 if TYPE_CHECKING:
     from podium.engine.models import Models
@@ -69,19 +67,18 @@ def run(
 
     `whole` puts each result whole into its line. Raises `RequestError`, before anything is sent, for a file that is wrong.
     """
-    if out is not None and Path(out).exists() and Path(out).samefile(questions):
-        raise RequestError("--out is the file of the prompts itself.", hint="Give another --out.")
+    check_files(questions, out)
     with explaining_source(opened):
         jobs = read_jobs(questions, opened.models, spec=spec, call=call, ask=ask)
     results = Results(out, jobs, fresh=fresh)
     if not quiet:
-        _say_kept(results, jobs, out)
+        results.say_kept("answered", "asked")
     tally, began = Tally(), time.monotonic()
     try:
         with results:
             asyncio.run(_work(opened.models, results, tally, concurrency=concurrency, whole=whole, quiet=quiet))
     except KeyboardInterrupt:
-        _say_interrupted(len(jobs), len(results.kept) + tally.answered, out)
+        results.say_interrupted(len(results.kept) + tally.answered, "answered")
         return console.INTERRUPTED
     if not quiet:
         _say_end(tally, len(results.kept), len(jobs), time.monotonic() - began, out)
@@ -130,13 +127,6 @@ async def _answer(models: Models, job: Job, tally: Tally, *, whole: bool) -> dic
 # --- what is shown ---------------------------------------------------------------------------------------------------
 
 
-def _say_kept(results: Results[Job], jobs: Sequence[Job], out: str | None) -> None:
-    if results.torn:
-        console.say(f"The last line of {out} was torn off; its prompt is asked again.", "yellow")
-    if results.kept:
-        console.say(f"{len(results.kept):,} of {console.plural(len(jobs), 'prompt')} are answered in {out} and kept.", "dim")
-
-
 def _say_end(tally: Tally, kept: int, total: int, took_s: float, out: str | None) -> None:
     parts = [f"{tally.answered + kept:,} of {console.plural(total, 'prompt')} answered", console.seconds(took_s)]
     if tally.tokens:
@@ -150,11 +140,3 @@ def _say_end(tally: Tally, kept: int, total: int, took_s: float, out: str | None
         console.say(f"The first that failed, {tally.first_error}", "red")
         if out:
             console.say("Run the same command again to try only what failed.", "dim")
-
-
-def _say_interrupted(total: int, done: int, out: str | None) -> None:
-    if out is None:
-        console.say(f"Interrupted: {done:,} of {total:,} prompts were answered. With --out FILE, a later run can go on.")
-        return
-    again = shlex.join(["podium", *sys.argv[1:]])
-    console.say(f"Interrupted: {done:,} of {total:,} prompts are answered, and kept in {out}.\nTo go on: {again}")

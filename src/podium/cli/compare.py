@@ -5,14 +5,13 @@ Here are the options, and what they mean; the work is in `podium.cli.comparing`.
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from podium.cli import complete, console
-from podium.cli.asking import load_ask, load_timeout
+from podium.cli.asking import check_pattern, load_ask, load_timeout, load_usd
+from podium.cli.files import check_files
 from podium.cli.options import (
     ConcurrencyOption,
     ConfigOption,
@@ -37,7 +36,6 @@ from podium.cli.options import (
     config_of,
 )
 from podium.cli.source import explaining_source, open_models
-from podium.errors import RequestError
 
 if TYPE_CHECKING:
     from podium.cli.compared import Compared
@@ -98,6 +96,7 @@ def compare(
     """
     from podium.cli.comparing import Comparing, Settings
     from podium.cli.pairs import Sides, read_pairs
+    from podium.routing.compare import load_judge
 
     with console.errors_as_json(json):
         ask = load_ask(
@@ -188,53 +187,3 @@ class _Pairs:
         from podium.cli.compared import load_compared
 
         return load_compared(document).replace(line=pair.line, category=pair.category, expect=pair.expect).to_document()
-
-
-def load_usd(text: str | None) -> Decimal | None:
-    """Return an amount of money. Raises `RequestError`."""
-    if text is None:
-        return None
-    try:
-        amount = Decimal(text.removeprefix("$"))
-    except InvalidOperation:
-        amount = Decimal("NaN")
-    if not amount.is_finite() or amount < 0:
-        raise RequestError(f"--max-cost {text} is no amount of money.", param="max-cost", hint="Give USD: --max-cost 2.50.")
-    return amount
-
-
-def load_judge(name: str) -> Any:
-    """Return the judge of that name. Raises `RequestError`."""
-    if name not in ("auto", "exact", "json"):
-        raise RequestError(f"There is no judge {name!r}.", param="judge", hint="The judges are auto, exact and json.")
-    return name
-
-
-def check_pattern(pattern: str | None) -> None:
-    """See that an answer pattern is one. Raises `ConfigError`."""
-    from podium.routing.strategies.judges import compile_pattern
-
-    if pattern is not None:
-        compile_pattern(pattern)
-
-
-def _is_page(path: Path) -> bool:
-    """Whether a file is, or may become, a report: what is there is not overwritten for a slip of the tongue."""
-    with path.open("rb") as file:
-        begin = file.read(15).lower()
-    return not begin or begin == b"<!doctype html>"
-
-
-def check_files(prompts: str | None, out: str | None, report: str | None) -> None:
-    """See that no file is written over another that is read or written. Raises `RequestError`."""
-    for option, path in (("--out", out), ("--report", report)):
-        if path is not None and prompts is not None and Path(path).resolve() == Path(prompts).resolve():
-            raise RequestError(f"{option} is the file of the prompts itself.", hint=f"Give another {option}.")
-    if report is not None and not Path(report).resolve().parent.is_dir():
-        raise RequestError(f"--report {report}: there is no such folder.", hint="Make it first, or give another --report.")
-    if report is not None and Path(report).is_file() and not _is_page(Path(report)):
-        raise RequestError(
-            f"--report {report}: there is a file that is no report.", hint="Give another --report, or remove that file."
-        )
-    if out is not None and report is not None and Path(out).resolve() == Path(report).resolve():
-        raise RequestError("--out and --report are the same file.", hint="Give another --report.")

@@ -12,8 +12,6 @@ lines and nothing else.
 from __future__ import annotations
 
 import asyncio
-import shlex
-import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
@@ -94,7 +92,6 @@ class Comparing(Generic[L]):
         self._left = {line.line: line for line in self._results.todo}
         self._highest = highest
         self._forecasts: dict[int, Forecast] = {}
-        self._kept = self._results.total - len(self._left)
         self._failed = 0
         self._cost_usd = Decimal(0)
         self._bound = Bound(None if settings.yes else settings.max_cost_usd)
@@ -106,7 +103,7 @@ class Comparing(Generic[L]):
             with results:
                 self._work()
         except KeyboardInterrupt:
-            self._say_interrupted()
+            results.say_interrupted(self._done, "compared")
             return console.INTERRUPTED
         compared = [load_compared(document) for document in results.documents()]
         summary = summarise([each.observation for each in compared])
@@ -245,11 +242,7 @@ class Comparing(Generic[L]):
     # --- what is shown --------------------------------------------------------------------------------------------------
 
     def _say_begin(self) -> None:
-        out, kept = self._settings.out, self._kept
-        if self._results.torn:
-            console.say(f"The last line of {out} was torn off; its prompt is compared again.", "yellow")
-        if kept:
-            console.say(f"{kept:,} of {console.plural(self._results.total, 'prompt')} are compared in {out} and kept.", "dim")
+        self._results.say_kept("compared", "compared")
         if self._left and (highest_usd := self._highest_usd):
             bound = (
                 "" if self._bound.limit_usd is None else f"; it ends or asks before it passes {dollars(self._bound.limit_usd)}"
@@ -268,16 +261,6 @@ class Comparing(Generic[L]):
         if self._failed:
             parts[0] += f", {self._failed:,} with a failure"
         console.say(f"{' · '.join(parts)}{f' · results in {settings.out}' if settings.out else ''}", "dim")
-
-    def _say_interrupted(self) -> None:
-        done, total = self._done, self._results.total
-        if self._settings.out is None:
-            console.say(f"Interrupted: {done:,} of {total:,} prompts were compared. With --out FILE, a later run can go on.")
-            return
-        again = shlex.join(["podium", *sys.argv[1:]])
-        console.say(
-            f"Interrupted: {done:,} of {total:,} prompts are compared, and kept in {self._settings.out}.\nTo go on: {again}"
-        )
 
     def _write_report(self, path: str, compared: Sequence[Compared], summary: Summary) -> None:
         from podium.cli.report import make_page

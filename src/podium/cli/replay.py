@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from podium.cli import complete, console
-from podium.cli.asking import load_timeout
-from podium.cli.compare import check_files, check_pattern, load_judge, load_usd
+from podium.cli.asking import check_pattern, load_timeout, load_usd
+from podium.cli.files import check_files
 from podium.cli.jobs import Line, fingerprint
 from podium.cli.options import (
     ConcurrencyOption,
@@ -133,6 +133,7 @@ def replay(
       podium replay --spec gpt-4o --candidate tier:fast --limit 50 --by user
     """
     from podium.cli.comparing import Comparing, Settings
+    from podium.routing.compare import load_judge
 
     with console.errors_as_json(json):
         check_files(None, out, report)

@@ -15,6 +15,7 @@ Rules.
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 import sys
 from collections import deque
@@ -24,7 +25,7 @@ from typing import IO, Any, Generic
 
 import msgspec
 
-from podium.cli.console import plural
+from podium.cli.console import plural, say
 from podium.cli.jobs import L
 from podium.cli.source import naming_file
 from podium.errors import RequestError
@@ -53,6 +54,7 @@ class Results(Generic[L]):
         renew: Callable[[L, dict[str, Any]], dict[str, Any]] | None = None,
         belongs: Callable[[dict[str, Any]], bool] | None = None,
     ) -> None:
+        self._out = path
         self._command = command
         self._silent = silent
         self._keep_failed = keep_failed
@@ -109,6 +111,21 @@ class Results(Generic[L]):
             assert self._file is not None
             self._file.write(line)
             self._file.flush()
+
+    def say_kept(self, done: str, again: str) -> None:
+        """Say on stderr what an earlier run left; `done` and `again` are the words for what is done to a prompt."""
+        if self.torn:
+            say(f"The last line of {self._out} was torn off; its prompt is {again} again.", "yellow")
+        if self.kept:
+            say(f"{len(self.kept):,} of {plural(self.total, 'prompt')} are {done} in {self._out} and kept.", "dim")
+
+    def say_interrupted(self, count: int, done: str) -> None:
+        """Say on stderr how far a run came that Ctrl-C ended, and how it goes on."""
+        if self._out is None:
+            say(f"Interrupted: {count:,} of {self.total:,} prompts were {done}. With --out FILE, a later run can go on.")
+            return
+        again = shlex.join(["podium", *sys.argv[1:]])
+        say(f"Interrupted: {count:,} of {self.total:,} prompts are {done}, and kept in {self._out}.\nTo go on: {again}")
 
     def close(self) -> None:
         """Put the file in order and close it."""

@@ -125,36 +125,14 @@ def show(
             unheard=unheard(rollout, seed, rollouts.seeds[name]),
         )
 
-    rollout, usage, last, shadow, shadows, state, course, ignored = with_rollouts(context, json, config, work)
+    found = with_rollouts(context, json, config, work)
     if json:
-        change = None if last is None else last.to_dict()
-        facts = {"rollout": rollout.to_dict(), "usage": usage.to_dict(), "last_change": change}
-        told = {"settings": None if shadow is None else shadow.to_dict(), "usage": shadows.to_dict()}
-        console.write_json({**facts, "shadow": told, "ramp": ramp.document(state), "config_not_followed": list(ignored)})
+        console.write_json(_document(found))
         return
-    calls = usage.legacy + usage.candidate
-    took = f"{usage.candidate:,} of {console.plural(calls, 'call')} ({usage.percent:.1f} %)" if calls else "no call"
-    lines = [
-        (
-            "percent",
-            f"{rollout.percent:g} % of each {rollout.unit}" if rollout.enabled else f"{rollout.percent:g} %, but disabled",
-        ),
-        ("really", f"{took} took the candidate in the last {window}"),
-        ("legacy", rollout.legacy or "your own function, or what the call means without the rollout"),
-        ("candidate", rollout.candidate or "what the call asks for, as written"),
-        ("match", ", ".join(rollout.match) or "calls that name the rollout"),
-        ("test users", console.short(", ".join(rollout.test_users), 1000) or "none"),
-        ("rules", "; ".join(map(_rule, rollout.rules)) or "none"),
-        ("draws by", f"{rollout.hash}" + (f", salt {rollout.salt}" if rollout.hash == "sha256" else "")),
-        *shadow_lines(shadow, shadows, window),
-        ("last change", "none" if last is None else _change(last)),
-    ]
-    if ignored:
-        keys = ", ".join(ignored)
-        lines.append(("config", f"says {keys} differently now, which is not followed: `podium rollout set`, or a new name"))
-    console.write_out(f"{rollout.name}\n" + "".join(f"  {title:<12} {text}\n" for title, text in lines))
+    lines = "".join(f"  {title:<12} {text}\n" for title, text in _facts(found, window))
+    console.write_out(f"{found.rollout.name}\n{lines}")
     terminal = console.console("out")
-    for line in ramp.lines(rollout, state, course, terminal.width):
+    for line in ramp.lines(found.rollout, found.state, found.course, terminal.width):
         terminal.print(line)
 
 
@@ -328,6 +306,44 @@ def history(
 
 
 # --- words -----------------------------------------------------------------------------------------------------------
+
+
+def _document(found: _Standing) -> dict[str, Any]:
+    """All there is to show, as plain values."""
+    return {
+        "rollout": found.rollout.to_dict(),
+        "usage": found.usage.to_dict(),
+        "last_change": None if found.last is None else found.last.to_dict(),
+        "shadow": {"settings": None if found.shadow is None else found.shadow.to_dict(), "usage": found.shadows.to_dict()},
+        "ramp": ramp.document(found.state),
+        "config_not_followed": list(found.unheard),
+    }
+
+
+def _facts(found: _Standing, window: str) -> list[tuple[str, str]]:
+    """Titles and texts of how a rollout stands, but for its ramp."""
+    rollout, usage, last, ignored = found.rollout, found.usage, found.last, found.unheard
+    calls = usage.legacy + usage.candidate
+    took = f"{usage.candidate:,} of {console.plural(calls, 'call')} ({usage.percent:.1f} %)" if calls else "no call"
+    lines = [
+        (
+            "percent",
+            f"{rollout.percent:g} % of each {rollout.unit}" if rollout.enabled else f"{rollout.percent:g} %, but disabled",
+        ),
+        ("really", f"{took} took the candidate in the last {window}"),
+        ("legacy", rollout.legacy or "your own function, or what the call means without the rollout"),
+        ("candidate", rollout.candidate or "what the call asks for, as written"),
+        ("match", ", ".join(rollout.match) or "calls that name the rollout"),
+        ("test users", console.short(", ".join(rollout.test_users), 1000) or "none"),
+        ("rules", "; ".join(map(_rule, rollout.rules)) or "none"),
+        ("draws by", f"{rollout.hash}" + (f", salt {rollout.salt}" if rollout.hash == "sha256" else "")),
+        *shadow_lines(found.shadow, found.shadows, window),
+        ("last change", "none" if last is None else _change(last)),
+    ]
+    if ignored:
+        keys = ", ".join(ignored)
+        lines.append(("config", f"says {keys} differently now, which is not followed: `podium rollout set`, or a new name"))
+    return lines
 
 
 def _tell(rollout: Rollout, json: bool) -> None:

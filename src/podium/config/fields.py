@@ -79,27 +79,19 @@ Rate: TypeAlias = Annotated[
     PlainValidator(values.rate),
     _schema(anyOf=[{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\s*\$?\s*\d+(\.\d+)?"}]),
 ]
+_PERCENTAGE = [
+    {"type": "number", "minimum": 0, "maximum": 100},
+    {"type": "string", "pattern": r"^\s*\d{1,3}(\.\d+)?\s*%?\s*$"},
+]
 Percent: TypeAlias = Annotated[
     float,
     PlainValidator(values.percent),
-    _schema(
-        description="From 0 to 100, as 25 or 12.5%.",
-        anyOf=[
-            {"type": "number", "minimum": 0, "maximum": 100},
-            {"type": "string", "pattern": r"^\s*\d{1,3}(\.\d+)?\s*%?\s*$"},
-        ],
-    ),
+    _schema(description="From 0 to 100, as 25 or 12.5%.", anyOf=_PERCENTAGE),
 ]
 Points: TypeAlias = Annotated[
     float,
     PlainValidator(values.points),
-    _schema(
-        description="As 1% or 0.5%.",
-        anyOf=[
-            {"type": "number", "minimum": 0, "maximum": 100},
-            {"type": "string", "pattern": r"^\s*\d{1,3}(\.\d+)?\s*%?\s*$"},
-        ],
-    ),
+    _schema(description="As 1% or 0.5%.", anyOf=_PERCENTAGE),
 ]
 LatencyLimit: TypeAlias = Annotated[
     str | float,

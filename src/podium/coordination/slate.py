@@ -25,13 +25,14 @@ import uuid
 from pathlib import Path
 from sys import byteorder
 
+from podium.routing.limits import MOST
+
 _MAGIC = int.from_bytes(b"podium\x00\x01", "little")
 _CHUNK = 65536
 """A multiple of every page size."""
 _WORDS = _CHUNK // 8
 _PER_CHUNK = _WORDS // 2
 _HEADER_SLOTS = 2
-_LARGEST = 2**63 - 1
 _BLIND_POLL_S = 0.02
 MISSING_S = 3.0
 """Longer than a process takes to notice that its slate is gone."""
@@ -219,4 +220,4 @@ class Peer:
 
 def cap(words: int) -> int:
     """Return an amount as a word can hold it."""
-    return words if words <= _LARGEST else _LARGEST
+    return words if words <= MOST else MOST

@@ -46,8 +46,9 @@ class Books:
         self._snapshot = snapshot
         self._lock = threading.Lock()
         self._price_lock = threading.Lock()
-        self._held: list[threading.Lock] = []
         """Held while prices load, which no request under way may wait for."""
+        self._held: list[threading.Lock] = []
+        """What a fork that is on its way holds."""
         self._pricing: PriceBook | None = None
         self._look_at = 0.0
         self._changed_at: int | None = None

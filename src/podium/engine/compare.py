@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any
 from podium.engine.functions import LONGEST_S, answer_of, called
 from podium.engine.language_model import LanguageModel, fresh_id
 from podium.engine.sides import Outcome, log, of_answer, of_failure, of_result
-from podium.engine.slips import wrong
+from podium.engine.slips import load_duration, wrong
 from podium.engine.text import load_request
 from podium.errors import PodiumError, RequestError
-from podium.routing.compare import Comparison, JudgeChoice, SideName
+from podium.routing.compare import Comparison, JudgeChoice, SideName, load_judge
 from podium.routing.compare import compare as compare_answers
 
 if TYPE_CHECKING:
@@ -46,23 +46,16 @@ async def compare(
     ask: Mapping[str, Any],
     user_id: str | None = None,
     timeout: float | str | None = None,
-    time_s: float | None = None,
     judge: JudgeChoice = "auto",
     answer_pattern: str | None = None,
     fields: Mapping[str, float] | None = None,
 ) -> Comparison:
-    """Ask both sides at once and compare their answers; see `Models.compare`.
-
-    `time_s` is the `timeout` in seconds, for functions.
-    """
-    if judge not in ("auto", "exact", "json"):
-        raise RequestError(f"There is no judge {judge!r}.", param="judge", hint="The judges are auto, exact and json.")
+    """Ask both sides at once and compare their answers; see `Models.compare`."""
+    judge = load_judge(judge)
+    time_s = LONGEST_S if timeout is None else load_duration("timeout", timeout)
     request = load_request("", ask, stream=False)
     both: tuple[tuple[SideName, Asked], ...] = (("new", new), ("old", old))
-    sides = [
-        _Asking(models, name, side, user_id=user_id, ask=ask, timeout=timeout, time_s=time_s or LONGEST_S)
-        for name, side in both
-    ]
+    sides = [_Asking(models, name, side, user_id=user_id, ask=ask, timeout=timeout, time_s=time_s) for name, side in both]
     tasks = [asyncio.create_task(side.run()) for side in sides]
     try:
         new_outcome, old_outcome = await asyncio.gather(*tasks)

@@ -17,9 +17,14 @@ LONGEST_S = 600.0
 """How long a function may take where nobody says."""
 
 
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether calling something gives what has to be awaited, as far as that can be seen."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
 async def called(function: Callable[..., Any], /, *given: Any, **named: Any) -> Any:
     """Call a function, sync or async, and return what it gives."""
-    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
+    if is_async(function):
         return await function(*given, **named)
     answer = await asyncio.to_thread(function, *given, **named)
     return await answer if inspect.isawaitable(answer) else answer

@@ -164,7 +164,6 @@ class Models:
             ask=ask,
             user_id=user_id,
             timeout=timeout,
-            time_s=None if timeout is None else load_duration("timeout", timeout),
             judge=judge,
             answer_pattern=answer_pattern,
             fields=fields,

@@ -13,9 +13,10 @@ import sqlite3
 
 from podium.ledger.payloads import PayloadFile
 from podium.ledger.store import REPLAY_TAG, Recording, Sought
+from podium.routing.snapshot import SHADOW_ARMS
 
 _ENTRY = "requested_us, request_id, spec, user_id, team, rollout, arm, outcome, duration_us, provider, model, winner"
-_OTHER_ARMS = "arm NOT IN ('candidate', 'candidate_shadow', 'legacy_shadow')"
+_OTHER_ARMS = "arm NOT IN ({})".format(", ".join(f"'{arm}'" for arm in ("candidate", *sorted(SHADOW_ARMS))))
 _NOT_TAGGED = "(tags = '[]' OR NOT EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ?))"
 _ATTEMPTS = (
     "SELECT COUNT(*), SUM(cost_pico IS NULL), COALESCE(SUM(cost_pico), 0), SUM(metered), "

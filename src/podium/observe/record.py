@@ -21,6 +21,7 @@ from functools import lru_cache
 from typing import Literal
 from urllib.parse import urlsplit
 
+from podium.routing.snapshot import SHADOW_ARMS
 from podium.types import Outcome, Target, Usage, Value
 
 PICO = 10**12
@@ -63,7 +64,7 @@ class RequestFacts(Value, frozen=True, kw_only=True):
     @property
     def is_shadow(self) -> bool:
         """Whether nobody waits for it: a rollout's other arm was asked too, in the background."""
-        return self.arm is not None and self.arm.endswith("_shadow")
+        return self.arm in SHADOW_ARMS
 
 
 class AttemptRecord(Value, frozen=True, kw_only=True):

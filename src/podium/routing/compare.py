@@ -19,8 +19,9 @@ import difflib
 import re
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, get_args
 
+from podium.errors import RequestError
 from podium.routing.snapshot import Strategy
 from podium.routing.strategies.judges import normalise
 from podium.routing.strategies.panel import Panel
@@ -170,6 +171,15 @@ def is_right(text: str, expect: str) -> bool:
 
 def _comparable(text: str) -> str:
     return text.casefold().replace(",", "").replace(" ", "")
+
+
+def load_judge(name: str) -> JudgeChoice:
+    """Return the judge of that name. Raises `RequestError`."""
+    known: JudgeChoice
+    for known in get_args(JudgeChoice):
+        if known == name:
+            return known
+    raise RequestError(f"There is no judge {name!r}.", param="judge", hint="The judges are auto, exact and json.")
 
 
 # --- likeness and difference -------------------------------------------------------------------------------------------

@@ -205,7 +205,7 @@ def decide(
 
 def unheard(now: Rollout, began: Rollout, config: Rollout) -> tuple[str, ...]:
     """Return the keys that a config changed since the rollout began by it, and that it does not follow: its store decides."""
-    keys = ("match", "legacy", "candidate", "percent", "test_users", "rules", "unit", "salt", "hash", "enabled")
+    keys = (key for key in Rollout.__struct_fields__ if key not in ("name", "stage"))
     return tuple(key for key in keys if getattr(config, key) not in (getattr(began, key), getattr(now, key)))
 
 

@@ -10,7 +10,7 @@ Rules. Names are unique in their dict and in the order of their declaration. A p
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from podium.routing.climb import Course
 from podium.routing.rollout import Arm, Rollout
@@ -161,6 +161,7 @@ class LedgerSettings(Value, frozen=True, kw_only=True):
 
 ShadowArm = Literal["legacy_shadow", "candidate_shadow"]
 """The arm of a shadow's entry: which arm was asked, and that nobody waited for it."""
+SHADOW_ARMS: frozenset[str] = frozenset(get_args(ShadowArm))
 
 
 class Shadow(Value, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
+from podium.engine.functions import is_async
 from podium.engine.language_model import fresh_id
 from podium.engine.rollout.choice import Choice
 from podium.engine.rollout.gradual import ArmModel, awaited
@@ -83,11 +84,11 @@ class _Bridge:
         self._user = user
         self._signature = inspect.signature(legacy)
         self._is_told = False
-        self.is_async = _is_async(legacy)
+        self.is_async = is_async(legacy)
         self._check_user(rollout.unit)
         if not callable(candidate):
             self._check_arguments(list(self._signature.parameters.values()))
-        elif _is_async(candidate) and not self.is_async:
+        elif is_async(candidate) and not self.is_async:
             words = f"{_title(candidate)} is async and {_title(legacy)}, which it is to stand in for, is not."
             raise RequestError(words, param="candidate", hint="Make both async, or give a blocking one.")
 
@@ -208,10 +209,6 @@ def _facts(metadata: Any) -> dict[str, Any]:
         return load_metadata(metadata or {})
     except RequestError:
         return {}
-
-
-def _is_async(function: Callable[..., Any]) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
 
 
 async def _text_of(answer: Awaitable[Result]) -> str:

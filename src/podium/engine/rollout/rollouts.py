@@ -46,7 +46,6 @@ POLL_S = 0.1
 """How often the store is looked at."""
 FIRST_WAIT_S = 0.25
 """How long the first call may wait for the store; a call that is awaited waits beside the loop."""
-_LOOK_WAIT_S = 2.0
 _FORK_WAIT_S = 1.0
 _FILE = "rollouts.sqlite3"
 _log = logging.getLogger("podium.rollouts")
@@ -330,7 +329,7 @@ class Rollouts:
         if not known.is_known and self.seeds:
             watching = self._watching
             if watching is not None:
-                watching.ready.wait(_LOOK_WAIT_S)
+                watching.wait()
             known = self._known or known
         if not known.is_known and self.seeds:
             raise self._trouble or StoreError("The store of rollouts has not answered yet.", hint="Ask again in a moment.")

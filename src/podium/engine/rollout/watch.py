@@ -46,6 +46,10 @@ class Watching:
         self._pid = os.getpid()
         self._finalizer = weakref.finalize(rollouts, self._fade)
 
+    def wait(self) -> None:
+        """Wait until it has looked once, or it takes too long."""
+        self.ready.wait(LOOK_WAIT_S)
+
     def look_now(self) -> None:
         """Look at once, and wait for that."""
         done = threading.Event()
