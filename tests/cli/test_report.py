@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from podium.cli import compare_table
 from podium.cli.compared import Compared, load_compared
 from podium.cli.console import clean
 from podium.cli.report import make_page
@@ -158,3 +159,23 @@ def test_a_result_that_was_changed_by_hand_is_an_error_that_names_its_line() -> 
     assert load_compared(document) == made(3)
     with pytest.raises(Exception, match="The result of line 3 cannot be read"):
         load_compared({**document, "similarity": "much"})
+
+
+def _pair(new_s: float, old_s: float) -> Compared:
+    def side(name: SideName, time_s: float) -> Side:
+        return Side(side=name, spec=name, text="Paris", duration_s=time_s, cost_usd=Decimal("0.001"))
+
+    same = Comparison(same=True, judge="exact", why="", similarity=1.0, diff="", new=side("new", new_s), old=side("old", old_s))
+    return Compared(line=1, prompt="?", comparison=same)
+
+
+@pytest.mark.parametrize(("faster", "marked"), [(10, True), (6, False)])
+def test_the_terminal_marks_a_side_as_better_only_where_that_is_more_than_chance(
+    capsys: pytest.CaptureFixture[str], faster: int, marked: bool
+) -> None:
+    """In both the median is a third lower; of ten pairs, all or six."""
+    pairs = [_pair(0.4, 0.6) for _ in range(faster)] + [_pair(0.61, 0.6) for _ in range(10 - faster)]
+    summary = summarise([each.observation for each in pairs])
+    compare_table.show(summary, "old", "new", None)
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("time, median"))
+    assert row.split() == ["time,", "median", "600", "ms", "400", "ms", *(["*"] if marked else [])]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import time
-import typing
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -287,13 +286,12 @@ def _as_text(name: str | None) -> str | None:
 
 def _shadows(ledger: Ledger, arguments: dict[str, Any]) -> UsageRow | None:
     """What of the sums nobody waited for; None: nothing, or the question names an arm itself."""
-    from podium.routing.snapshot import ShadowArm
+    from podium.routing.snapshot import SHADOW_ARMS
 
     where = arguments["where"]
     if "arm" in where:
         return None
-    arms = list(typing.get_args(ShadowArm))
-    found = ledger.usage((), wait_s=0, **{**arguments, "where": {**where, "arm": arms}})
+    found = ledger.usage((), wait_s=0, **{**arguments, "where": {**where, "arm": sorted(SHADOW_ARMS)}})
     return found[0] if found and found[0].attempts else None
 
 
