@@ -23,7 +23,8 @@ ONE_TARGET: dict[str, Any] = {
     "old": {"models": ["openai/gpt-4o"], "retries": 0},
     "new": {"models": ["anthropic/claude-sonnet-4-5"], "retries": 0},
 }
-FAST = {"steps": [10, 50, 100], "dwell": "1s", "longest": "60s", "holdout": 10}
+FAST = {"steps": [10, 50, 100], "dwell": "300ms", "longest": "60s", "holdout": 10}
+BEAT_S = 0.1
 
 
 def config(folder: Path, **rollout: Any) -> dict[str, Any]:
@@ -31,12 +32,20 @@ def config(folder: Path, **rollout: Any) -> dict[str, Any]:
     return {"tiers": ONE_TARGET, "data_dir": str(folder), "rollouts": {"chat": chat}, "track_cost": False}
 
 
-class Traffic:
-    """New users who ask, one after the other, and what became of their calls."""
+def ramping(make: Make, **settings: Any) -> Models:
+    """Models that file and judge ten times a second."""
+    models = make(**settings)
+    models.rollouts.ramps.beat_s = BEAT_S
+    return models
 
-    def __init__(self, models: Models, prefix: str = "u") -> None:
+
+class Traffic:
+    """New users who ask, one after the other, and what became of their calls; a patience: after so long they leave."""
+
+    def __init__(self, models: Models, prefix: str = "u", *, patience_s: float | None = None) -> None:
         self.models = models
         self.prefix = prefix
+        self.patience_s = patience_s
         self.numbers: Iterator[int] = itertools.count()
         self.asked = {"legacy": 0, "candidate": 0}
         self.failed = {"legacy": 0, "candidate": 0}
@@ -45,21 +54,33 @@ class Traffic:
         user = f"{self.prefix}-{next(self.numbers)}"
         arm = "candidate" if "candidate" in self.models.explain("chat", user_id=user).steps[0] else "legacy"
         try:
-            await self.models.generate_text("chat", user_id=user, prompt="Hello", max_tokens=4)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.patience_s):
+                    await self.models.generate_text("chat", user_id=user, prompt="Hello", max_tokens=4)
         except PodiumError:
             self.failed[arm] += 1
         self.asked[arm] += 1
 
-    async def until(self, done: Callable[[RampState], bool], most_s: float = 60.0) -> RampState:
-        """Ask, some at a time, until a ramp stands as is wanted."""
+    async def until(self, done: Callable[[RampState], bool], *, apart_s: float = 0.0, most_s: float = 60.0) -> RampState:
+        """Ask, some at a time, until a ramp stands as is wanted.
+
+        `apart_s`: each so long after the other and whether that one was answered or not, as users do. Then slow answers of one
+        arm come between quick ones of the other, which is the evidence that a guard compares.
+        """
         end = time.monotonic() + most_s
-        while True:
-            await asyncio.gather(*(self.ask() for _ in range(40)))
-            state = await asyncio.to_thread(self.models.rollouts.ramps.state, "chat")
-            assert state is not None
-            if done(state):
-                return state
-            assert time.monotonic() < end, f"{state.climb.status} at {state.rollout.percent} %: {state.verdict}"
+        async with asyncio.TaskGroup() as asked:
+            while True:
+                if apart_s:
+                    for _ in range(20):
+                        asked.create_task(self.ask())
+                        await asyncio.sleep(apart_s)
+                else:
+                    await asyncio.gather(*(self.ask() for _ in range(40)))
+                state = await asyncio.to_thread(self.models.rollouts.ramps.state, "chat")
+                assert state is not None
+                if done(state):
+                    return state
+                assert time.monotonic() < end, f"{state.climb.status} at {state.rollout.percent} %: {state.verdict}"
 
 
 @pytest.fixture
@@ -67,9 +88,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breakers that wait for a moment: one that opens by chance, after a few early failures, must not hold up a guard."""
+    monkeypatch.setattr("podium.routing.health.FIRST_WAIT_S", 0.1)
+
+
+@pytest.mark.usefixtures("impatient")
 async def test_a_candidate_that_fails_a_tenth_is_rolled_back_by_itself(make: Make, sim: Sim, folder: Path) -> None:
     sim.set("claude-sonnet-4-5", failure_rate=0.1)
-    models = make(**config(folder, ramp=FAST, guard={"error_rate": {"margin": "1%"}}))
+    models = ramping(make, **config(folder, ramp=FAST, guard={"error_rate": {"margin": "1%"}}))
     await asyncio.to_thread(models.rollouts.ramps.start, "chat")
     traffic = Traffic(models)
     state = await traffic.until(lambda state: state.climb.status == "rolled_back")
@@ -83,7 +111,7 @@ async def test_a_candidate_that_fails_a_tenth_is_rolled_back_by_itself(make: Mak
 
 
 async def test_a_candidate_equal_to_legacy_climbs_to_the_top_less_the_holdout(make: Make, folder: Path) -> None:
-    models = make(**config(folder, ramp=FAST, guard={"error_rate": {"margin": "20%"}}))
+    models = ramping(make, **config(folder, ramp=FAST, guard={"error_rate": {"margin": "20%"}}))
     await asyncio.to_thread(models.rollouts.ramps.start, "chat")
     traffic = Traffic(models)
     state = await traffic.until(lambda state: state.climb.status == "watching")
@@ -96,10 +124,10 @@ async def test_a_candidate_equal_to_legacy_climbs_to_the_top_less_the_holdout(ma
 async def test_a_candidate_slower_than_legacys_p95_is_rolled_back_for_its_latency(make: Make, sim: Sim, folder: Path) -> None:
     sim.set("claude-sonnet-4-5", latency_s=0.8)
     guard = {"latency": {"margin": "10%"}}
-    models = make(**config(folder, ramp={**FAST, "steps": [50, 100], "samples": 40}, guard=guard))
+    models = ramping(make, **config(folder, ramp={**FAST, "steps": [50, 100], "samples": 40}, guard=guard))
     state = await asyncio.to_thread(models.rollouts.ramps.start, "chat")
     assert (state.climb.status, state.rollout.percent) == ("measuring", 0)
-    state = await Traffic(models).until(lambda state: state.climb.status == "rolled_back")
+    state = await Traffic(models).until(lambda state: state.climb.status == "rolled_back", apart_s=0.005)
     assert state.climb.baseline.latency_s is not None
     assert 0 < state.climb.baseline.latency_s < 0.8
     assert "latency" in state.climb.reason
@@ -108,26 +136,17 @@ async def test_a_candidate_slower_than_legacys_p95_is_rolled_back_for_its_latenc
 async def test_a_candidate_that_hangs_is_rolled_back_though_all_its_callers_give_up(make: Make, sim: Sim, folder: Path) -> None:
     sim.set("claude-sonnet-4-5", latency_s=600)
     guard = {"latency": {"margin": "10%", "over": "250ms"}}
-    models = make(**config(folder, ramp={**FAST, "steps": [50, 100], "dwell": "1h", "longest": "2h"}, guard=guard))
-
-    async def ask(user: str) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(models.generate_text("chat", user_id=user, prompt="Hello", max_tokens=4), 0.5)
-
-    state = await asyncio.to_thread(models.rollouts.ramps.start, "chat")
-    for turn in range(100):
-        await asyncio.gather(*(ask(f"hung-{turn}-{each}") for each in range(20)))
-        found = await asyncio.to_thread(models.rollouts.ramps.state, "chat")
-        assert found is not None
-        state = found
-        if not state.climb.is_live:
-            break
+    settings = config(folder, ramp={**FAST, "steps": [50, 100], "dwell": "1h", "longest": "2h"}, guard=guard)
+    models = ramping(make, **settings)
+    await asyncio.to_thread(models.rollouts.ramps.start, "chat")
+    hung = Traffic(models, "hung", patience_s=0.5)
+    state = await hung.until(lambda state: not state.climb.is_live, apart_s=0.005)
     assert (state.climb.status, state.rollout.percent) == ("rolled_back", 0)
     assert "latency" in state.climb.reason
 
 
 async def test_a_percentage_that_is_set_by_hand_ends_the_climb_and_disabling_pauses_it(make: Make, folder: Path) -> None:
-    models = make(**config(folder, ramp={**FAST, "dwell": "1h", "longest": "2h"}))
+    models = ramping(make, **config(folder, ramp={**FAST, "dwell": "1h", "longest": "2h"}))
     ramps = models.rollouts.ramps
     await asyncio.to_thread(ramps.start, "chat")
     await asyncio.to_thread(models.rollouts.disable, "chat")
@@ -145,16 +164,17 @@ async def test_a_percentage_that_is_set_by_hand_ends_the_climb_and_disabling_pau
     assert "changed by hand, to 30 %" in state.climb.reason
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_climb_goes_on_where_a_process_that_ended_left_it(make: Make, sim: Sim, folder: Path) -> None:
     ramp = {**FAST, "steps": [50, 100], "dwell": "1h", "longest": "2h"}
     guarded = config(folder, ramp=ramp, guard={"error_rate": {"margin": "0.5%"}})
-    first = make(**guarded)
+    first = ramping(make, **guarded)
     await asyncio.to_thread(first.rollouts.ramps.start, "chat")
     before = Traffic(first)
     await before.until(lambda state: state.drawn is not None and state.drawn.candidate >= 20)
     await first.close()
     sim.set("claude-sonnet-4-5", failure_rate=0.12)
-    second = make(**guarded)
+    second = ramping(make, **guarded)
     state = await Traffic(second, "later").until(lambda state: state.climb.status == "rolled_back")
     assert state.climb.number == 1
     assert state.drawn is not None
@@ -167,10 +187,10 @@ async def test_a_climb_is_guarded_and_can_be_stopped_where_the_config_has_no_ram
     guarded = config(
         folder, ramp={**FAST, "steps": [50, 100], "dwell": "1h", "longest": "2h"}, guard={"error_rate": {"margin": "5%"}}
     )
-    first = make(**guarded)
+    first = ramping(make, **guarded)
     await asyncio.to_thread(first.rollouts.ramps.start, "chat")
     await first.close()
-    second = make(**config(folder))
+    second = ramping(make, **config(folder))
     held = await asyncio.to_thread(second.rollouts.ramps.pause, "chat")
     assert held.climb.status == "paused"
     sim.set("claude-sonnet-4-5", status=503)
@@ -328,7 +348,10 @@ async def test_a_candidate_that_is_down_is_left_again_once_an_outage_of_legacy_i
     await climbing.generate_text("chat", user_id=users["legacy"], prompt="Hello")
     monkeypatch.setattr("podium.routing.health.FIRST_WAIT_S", 5.0)
     sim.set("claude-sonnet-4-5", status=503)
-    await fail(climbing, 5, "five")
+    asked = Traffic(climbing, "down")
+    while climbing.statistics()["rollouts"]["ramps"]["breakers"] == {"chat": "closed"}:  # it has succeeded: two may do, or five
+        await asked.ask()
+    assert 1 <= asked.failed["candidate"] <= 5
     result = await climbing.generate_text("chat", user_id=users["candidate"], prompt="Hello")
     assert result.target.provider == "openai"
 
@@ -356,7 +379,10 @@ async def test_a_probe_brings_the_candidate_back(climbing: Models, sim: Sim, mon
 
 @pytest.fixture
 async def judge_url() -> AsyncIterator[str]:
-    """A judge over HTTP: what claims to be good is worth 90, what refuses 20, and riddles cannot be scored."""
+    """A judge over HTTP: what claims to be good is worth 90, what refuses 20, and riddles cannot be scored.
+
+    Ask for it before `make`: then the models are closed first, and what they still have judged finds its judge.
+    """
 
     async def score(request: web.Request) -> web.Response:
         asked = (await request.json())["messages"][-1]["content"]
@@ -381,11 +407,11 @@ async def judge_url() -> AsyncIterator[str]:
 def judged(make: Make, folder: Path, judge_url: str, **ramp: Any) -> Models:
     quality = {"judge": "grader/judge", "margin": "10%", "sample": "100%"}
     settings = config(folder, ramp={**FAST, "steps": [50, 100], **ramp}, guard={"quality": quality})
-    return make(**settings, providers={"grader": {"base_url": judge_url, "api_key": "sim"}})
+    return ramping(make, **settings, providers={"grader": {"base_url": judge_url, "api_key": "sim"}})
 
 
 async def test_a_candidate_whose_answers_a_judge_finds_worse_is_rolled_back(
-    make: Make, sim: Sim, folder: Path, judge_url: str
+    judge_url: str, make: Make, sim: Sim, folder: Path
 ) -> None:
     sim.set("gpt-4o", answer="A good answer.")
     sim.set("claude-sonnet-4-5", answer="I would rather not.")
@@ -401,7 +427,7 @@ async def test_a_candidate_whose_answers_a_judge_finds_worse_is_rolled_back(
 
 
 async def test_scores_that_cannot_be_read_are_counted_and_are_no_evidence(
-    make: Make, sim: Sim, folder: Path, judge_url: str
+    judge_url: str, make: Make, sim: Sim, folder: Path
 ) -> None:
     models = judged(make, folder, judge_url)
     await asyncio.to_thread(models.rollouts.ramps.start, "chat")
