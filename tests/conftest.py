@@ -1,11 +1,15 @@
 """What holds for all tests.
 
+Hundreds of tests start a Python of their own. Where `PYTHONDONTWRITEBYTECODE` is set, as in many containers, each of them would
+compile Podium anew, so it is compiled once, before the first.
+
 On CI nothing may be skipped, since CI has all that a test can ask for. Property tests have no deadlines: the machines that run
 them are shared, and speed is measured in `bench/`.
 """
 
 from __future__ import annotations
 
+import compileall
 import os
 import subprocess
 from collections.abc import Callable, Generator, Iterator
@@ -13,8 +17,16 @@ from collections.abc import Callable, Generator, Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+import podium
+
 settings.register_profile("podium", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("podium")
+
+
+def pytest_sessionstart() -> None:
+    """Compile Podium for the processes that tests start; where it cannot be kept, they are slower and nothing else."""
+    for folder in podium.__path__:
+        compileall.compile_dir(folder, quiet=2)
 
 
 @pytest.hookimpl(wrapper=True)
