@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -334,11 +335,12 @@ def test_what_was_compared_before_ctrl_c_is_kept_and_only_the_rest_is_asked_afte
 def test_a_terminal_shows_progress_and_no_color_is_kept(terminal: Run, here: Path) -> None:
     write_prompts(here / "q.jsonl", *sums(4))
     slow = ("compare", "q.jsonl", "--old", "openai/gpt-late", "--new", NEW, "--concurrency", "1")
-    ran = terminal(*slow)
-    assert ran.code == 0
-    assert "2/4" in ran.out
-    assert "\x1b[33m" in ran.out
-    assert "\x1b[33m" not in terminal(*slow, NO_COLOR="1").out
+    with ThreadPoolExecutor() as both:
+        colourful, plain = both.submit(terminal, *slow), both.submit(terminal, *slow, NO_COLOR="1")
+    assert colourful.result().code == 0
+    assert "2/4" in colourful.result().out
+    assert "\x1b[33m" in colourful.result().out
+    assert "\x1b[33m" not in plain.result().out
 
 
 @pytest.mark.usefixtures("config")

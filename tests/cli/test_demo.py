@@ -47,7 +47,7 @@ def test_the_demo_answers_every_question_by_every_route_within_a_minute(process:
 
 
 def test_the_demo_fails_where_a_question_stays_unanswered(podium: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "make_sim", lambda: Sim(models={"openrouter/*": {"status": 503}, "local/*": {"status": 401}}))
+    monkeypatch.setattr(stage, "make_sim", lambda: Sim(models={"openrouter/*": {"status": 401}, "local/*": {"status": 401}}))
     ran = podium("demo", "--no-pause")
     assert ran.code == 1
     assert ran.out.count("not answered") == 6

@@ -135,6 +135,7 @@ def test_what_cannot_be_filed_is_kept_and_filed_later_once(path: Path, ramps: Sq
     start(ramps)
     work, waiting = RampWork(path), deque([news("jane", "candidate"), news("joe", "legacy", failed=True)])
     work.beat(deque([news("first", "candidate")]))
+    work.ramps._store.lock_wait_s = 0.2
     locked = sqlite3.connect(path, isolation_level=None)
     locked.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreError):

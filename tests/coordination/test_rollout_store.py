@@ -344,6 +344,7 @@ def test_a_locked_file_is_read_all_the_same(store: SqliteRollouts, locked: sqlit
 
 
 def test_a_file_that_stays_locked_refuses_a_change_and_says_so(store: SqliteRollouts, locked: sqlite3.Connection) -> None:
+    store.lock_wait_s = 0.2
     with pytest.raises(StoreError, match="database is locked"):
         store.change("chat", "set", at(0), who="ann", why=None)
     with pytest.raises(StoreError, match="database is locked"):

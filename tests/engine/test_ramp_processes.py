@@ -33,6 +33,7 @@ config, worker = json.loads(sys.argv[1]), sys.argv[2]
 async def main():
     asked = {"legacy": 0, "candidate": 0}
     async with create_models(**config) as models:
+        models.rollouts.ramps.beat_s = 0.2
         async def ask(number):
             user = f"{worker}-{number}"
             try:
@@ -59,7 +60,7 @@ def sim() -> Iterator[Sim]:
 
 
 def config(sim: Sim, folder: Path, margin: str = "10%", **ramp: Any) -> dict[str, Any]:
-    steps = {"steps": [20, 100], "dwell": "1s", "longest": "60s", "holdout": 10, **ramp}
+    steps = {"steps": [20, 100], "dwell": "500ms", "longest": "60s", "holdout": 10, **ramp}
     rollout = {"match": ["chat"], "legacy": "tier:old", "candidate": "tier:new", "ramp": steps}
     return {
         "providers": sim.providers("openai", "anthropic"),

@@ -20,6 +20,7 @@ import pytest
 
 from making import Make
 from podium import AllTargetsFailed, LimitError, Models, RequestError, create_models
+from podium.coordination.rollouts import SqliteRollouts
 from podium.engine.rollout.changes import me
 from podium.engine.rollout.choice import LOST_AFTER_S, Asker
 from podium.engine.rollout.rollouts import Rollouts
@@ -575,6 +576,8 @@ def refused(rollouts: Rollouts) -> None:
 def test_no_call_waits_for_a_store_that_is_locked(tmp_path: Path) -> None:
     rollouts = Rollouts(snapshot(tmp_path))
     rollouts.add_user("chat", "ann")
+    assert isinstance(rollouts._store, SqliteRollouts)
+    rollouts._store.lock_wait_s = 0.5
     with contextlib.closing(sqlite3.connect(tmp_path / "rollouts.sqlite3", isolation_level=None)) as db:
         db.execute("BEGIN IMMEDIATE")
         changing = threading.Thread(target=refused, args=(rollouts,))

@@ -211,11 +211,14 @@ class SqliteRollouts:
         self.path = path
         self.copy = path.with_name(path.stem + ".known.json")
         """The state as it is last known, for a start that finds no store."""
+        self.lock_wait_s = LOCK_WAIT_S
+        """How long to wait for somebody else's transaction."""
 
     # --- connections ----------------------------------------------------------------------------------------------------
 
-    def connect(self, *, create: bool = False, wait_s: float = LOCK_WAIT_S) -> sqlite3.Connection:
+    def connect(self, *, create: bool = False, wait_s: float | None = None) -> sqlite3.Connection:
         """Open the file. Raises `StoreError` where it is gone, unreadable or something else."""
+        wait_s = self.lock_wait_s if wait_s is None else wait_s
         try:
             if not create and not self.path.exists():
                 raise self.lost("it is gone")
@@ -248,7 +251,7 @@ class SqliteRollouts:
         db.execute("COMMIT")
 
     @contextlib.contextmanager
-    def reading(self, *, create: bool = False, wait_s: float = LOCK_WAIT_S) -> Iterator[sqlite3.Connection]:
+    def reading(self, *, create: bool = False, wait_s: float | None = None) -> Iterator[sqlite3.Connection]:
         """Open the file for a moment. Raises `StoreError`."""
         with contextlib.closing(self.connect(create=create, wait_s=wait_s)) as db:
             try:
@@ -257,7 +260,7 @@ class SqliteRollouts:
                 raise self.lost(error) from error
 
     @contextlib.contextmanager
-    def writing(self, *, wait_s: float = LOCK_WAIT_S) -> Iterator[sqlite3.Connection]:
+    def writing(self, *, wait_s: float | None = None) -> Iterator[sqlite3.Connection]:
         """Open the file for one write transaction, which what raises takes back. Raises `StoreError`."""
         with self.reading(wait_s=wait_s) as db, _transaction(db):
             yield db
