@@ -10,11 +10,12 @@ from zlib import crc32
 import msgspec
 import pytest
 
-from ledger.made import NOON, drain_all, drainer_of, ended, request, requests, settled, started
+from ledger.made import NOON, closed, drain_all, drainer_of, ended, request, requests, settled, started
 from podium.errors import StoreError
 from podium.ledger import frames, segments
 from podium.ledger.drainer import ASIDE_NAME, Drainer
 from podium.ledger.journal import Journal
+from podium.ledger.records import Record
 from podium.ledger.sqlite import FILE_NAME, SqliteStore
 from podium.ledger.store import Batch
 
@@ -264,15 +265,20 @@ def test_damage_in_the_middle_of_a_large_segment_costs_what_it_hit_and_no_more(f
 
 def test_a_segment_of_a_newer_version_is_left_alone(folder: Path, drainer: Drainer) -> None:
     newer = folder / "journal" / "1-1-1.00000001.journal"
-    newer.write_bytes(b"PODJ\x03\x00\x00\x00" + frames.dump_frame(started(1)))
+    newer.write_bytes(b"PODJ\x04\x00\x00\x00" + frames.dump_frame(started(1)))
     drain_all(drainer)
     assert newer.exists()
     assert not (folder / FILE_NAME).exists() or rows(folder, ATTEMPTS) == []
 
 
+def frame_of_old(record: Record) -> bytes:
+    """A frame as versions 1 and 2 of segments have it: one record, and no array."""
+    payload = msgspec.msgpack.encode(record)
+    return struct.pack("<HII", 0xC5AB, len(payload), crc32(payload, len(payload))) + payload
+
+
 def test_a_segment_of_version_1_is_read_as_it_always_was(folder: Path, drainer: Drainer) -> None:
-    opened, end, entry = request(1)
-    older = b"PODJ\x01\x00\x00\x00" + b"".join(frames.dump_frame(each) for each in (opened, end, entry, started(2)))
+    older = b"PODJ\x01\x00\x00\x00" + b"".join(frame_of_old(each) for each in (*request(1), started(2)))
     (folder / "journal" / "1-1-1.00000001.journal").write_bytes(older)
     drain_all(drainer)
     assert rows(folder, ATTEMPTS) == [("request-1", 1, "won", 5_000_000), ("request-2", 1, "unknown", 9_000_000)]
@@ -281,8 +287,27 @@ def test_a_segment_of_version_1_is_read_as_it_always_was(folder: Path, drainer: 
     assert left(folder) == []
 
 
+def test_a_segment_of_version_2_is_read_on_where_another_drainer_had_come_to(folder: Path) -> None:
+    descriptor = segments.create_segment(folder / "journal", segments.Segment("1-1-1", 1))
+    with (folder / "journal" / left(folder)[0]).open("r+b") as file:
+        file.write(b"PODJ\x02\x00\x00\x00")
+    os.write(descriptor, frame_of_old(started(1)) + frame_of_old(closed(started(2))))
+    drainer, store = drainer_of(folder)
+    drain_all(drainer)
+    assert rows(folder, ATTEMPTS) == [("request-2", 1, "won", 5_000_000)]
+    drainer.resign()
+    store.close()
+    os.close(descriptor)
+    drainer, store = drainer_of(folder)
+    drain_all(drainer)
+    drainer.resign()
+    store.close()
+    assert rows(folder, ATTEMPTS) == [("request-1", 1, "unknown", 9_000_000), ("request-2", 1, "won", 5_000_000)]
+    assert left(folder) == []
+
+
 def test_an_open_attempt_that_turns_out_to_be_no_record_counts_as_corrupt(folder: Path, drainer: Drainer) -> None:
-    payload = msgspec.msgpack.encode([1, "request-1", 1, NOON, "not an instant", "openai", "gpt-4o"])
+    payload = msgspec.msgpack.encode([[1, "request-1", 1, NOON, "not an instant", "openai", "gpt-4o"]])
     frame = struct.pack("<HII", 0xC5AB, len(payload), crc32(payload, len(payload))) + payload
     (folder / "journal" / "1-1-1.00000001.journal").write_bytes(frames.HEADER + frame + frames.dump_frame(started(2)))
     drain_all(drainer)

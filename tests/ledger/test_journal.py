@@ -1,14 +1,17 @@
 import os
+import subprocess
+import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ledger.made import ended, request, requests, settled, started
+from ledger.made import closed, ended, request, requests, settled, started
 from podium.errors import StoreError
 from podium.ledger import frames, segments
 from podium.ledger.journal import Journal
-from podium.ledger.records import Record
+from podium.ledger.records import Payload, Record, Started
 
 
 def files(folder: Path) -> list[Path]:
@@ -30,7 +33,7 @@ def test_an_appended_record_is_in_the_kernel_when_the_call_returns(folder: Path)
     journal = Journal(folder / "journal")
     records: tuple[Record, ...] = request()
     for number, record in enumerate(records, 1):
-        assert journal.append(record)
+        journal.append(record)
         assert len(read_all(folder)) == number
     journal.close()
 
@@ -132,7 +135,8 @@ def test_what_the_disk_does_not_take_waits_and_is_written_in_order_when_it_does(
     journal = Journal(folder / "journal")
     gone(folder)
     records = list(requests(5))
-    assert [journal.append(each) for each in records] == [False] * 15
+    for each in records:
+        journal.append(each)
     assert (journal.deferred, journal.waiting, journal.lost) == (15, 15, 0)
     assert journal.problem == "No such file or directory"
     back(folder)
@@ -175,8 +179,9 @@ def test_refuse_refuses_an_attempt_before_it_is_sent_and_keeps_what_belongs_to_t
         journal.append(started())
     assert caught.value.code == "ledger_full"
     assert journal.refused == 1
-    assert not journal.append(settled(started()))
-    assert not journal.append(ended(started()))
+    journal.append(settled(started()))
+    journal.append(ended(started()))
+    assert journal.waiting == 2
     back(folder)
     journal.close()
     assert read_all(folder) == [settled(started()), ended(started())]
@@ -195,7 +200,7 @@ def test_a_journal_that_has_its_size_is_full(folder: Path, on_full: str) -> None
         with pytest.raises(StoreError, match="500 bytes"):
             journal.append(started(5))
     else:
-        assert not journal.append(started(5))
+        journal.append(started(5))
         assert journal.waiting == 1
     journal.close()
 
@@ -205,7 +210,7 @@ def test_after_the_end_a_record_is_counted_as_lost(folder: Path) -> None:
     journal.append(started())
     journal.close()
     journal.close()
-    assert not journal.append(settled(started()))
+    journal.append(settled(started()))
     assert journal.lost == 1
 
 
@@ -223,32 +228,141 @@ def test_records_that_are_handed_over_together_are_written_in_their_order_and_co
     journal = Journal(folder / "journal")
     first, settlement, end = request()
     journal.append(first)
-    assert journal.append_all([settlement, end])
+    journal.append(settlement, end)
     assert journal.appended == 3
     assert read_all(folder) == [first, settlement, end]
     journal.close()
 
 
-def test_a_write_of_several_records_that_is_torn_at_any_byte_keeps_those_that_are_whole(folder: Path) -> None:
+def test_a_write_of_several_records_that_is_torn_at_any_byte_was_never_made(folder: Path) -> None:
     journal = Journal(folder / "journal")
+    journal.append(started())
     _, settlement, end = request()
-    journal.append_all([settlement, end])
+    journal.append(settlement, end)
     journal.close()
     data = files(folder)[0].read_bytes()
-    middle = len(data) - len(frames.dump_frame(end))
-    for cut in range(frames.HEADER_SIZE, len(data)):
+    before = frames.HEADER_SIZE + len(frames.dump_frame(started()))
+    for cut in range(before, len(data)):
         reading = frames.read(data[:cut], frames.HEADER_SIZE, final=True)
-        assert reading.records == ([settlement] if cut >= middle else [])
-        assert reading.torn == (cut not in (frames.HEADER_SIZE, middle))
+        assert reading.records == [started()]
+        assert reading.torn == (cut != before)
 
 
 def test_records_that_the_disk_does_not_take_together_wait_and_none_of_them_is_written_twice(folder: Path) -> None:
     journal = Journal(folder / "journal", on_full="refuse")
     gone(folder)
     _, settlement, end = request()
-    assert not journal.append_all([settlement, end]), "what was sent is never refused"
+    journal.append(settlement, end)  # what was sent is never refused
     assert (journal.waiting, journal.deferred, journal.refused) == (2, 2, 0)
     back(folder)
-    assert journal.append_all([settled(started(1)), ended(started(1))])
+    journal.append(settled(started(1)), ended(started(1)))
     journal.close()
     assert read_all(folder) == [settlement, end, settled(started(1)), ended(started(1))]
+
+
+# --- gathering --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gathering(folder: Path) -> Iterator[Journal]:
+    """A journal that gathers, and whose keeper does not come by."""
+    journal = Journal(folder / "journal", gathers=True)
+    journal.append(started(0))
+    yield journal
+    journal.close()
+
+
+@pytest.fixture
+def no_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("podium.ledger.journal.GROUP_S", 3600.0)
+
+
+@pytest.mark.usefixtures("no_groups")
+def test_what_is_gathered_is_written_in_one_frame_when_one_of_it_must_be(folder: Path, gathering: Journal) -> None:
+    first, second = gathering.append(started(1)), gathering.append(closed(started(2)))
+    assert read_all(folder) == [started(0)]
+    gathering.hand_over(first)
+    whole = frames.HEADER + frames.dump_frame(started(0)) + frames.dump_frame(started(1), closed(started(2)))
+    assert files(folder)[0].read_bytes() == whole
+    third = gathering.append(started(3))
+    gathering.hand_over(second)
+    assert files(folder)[0].read_bytes() == whole, "that one was written"
+    gathering.hand_over(third)
+    assert read_all(folder) == [started(0), started(1), closed(started(2)), started(3)]
+
+
+@pytest.mark.usefixtures("no_groups")
+def test_whoever_asks_how_far_the_journal_is_has_all_of_it_written(folder: Path, gathering: Journal) -> None:
+    gathering.append(started(1))
+    assert gathering.position() is not None
+    assert len(read_all(folder)) == 2
+    gathering.append(started(2))
+    gathering.sync()
+    assert len(read_all(folder)) == 3
+    gathering.append(started(3))
+    gathering.close()
+    assert [each.request_id for each in read_all(folder) if isinstance(each, Started)] == [f"request-{n}" for n in range(4)]
+
+
+@pytest.mark.usefixtures("no_groups")
+def test_a_full_group_and_a_payload_wait_for_nobody(folder: Path, gathering: Journal) -> None:
+    for number in range(1, 65):
+        assert len(read_all(folder)) == 1
+        gathering.append(started(number))
+    assert len(read_all(folder)) == 65
+    gathering.append(started(65))
+    gathering.append(
+        Payload(request_id="request-65", requested_at=1.0, attempt=1, kind="request", at=1.0, sha256=b"", size=9, body=b"." * 9)
+    )
+    assert len(read_all(folder)) == 67
+
+
+def test_what_nobody_asks_for_is_written_with_the_next_group(folder: Path, gathering: Journal) -> None:
+    gathering.append(started(1))
+    for _ in range(100):
+        if len(read_all(folder)) == 2:
+            break
+        threading.Event().wait(0.05)
+    assert len(read_all(folder)) == 2
+
+
+@pytest.mark.usefixtures("no_groups")
+def test_what_was_gathered_and_the_disk_does_not_take_waits_in_its_order(folder: Path) -> None:
+    journal = Journal(folder / "journal", gathers=True, segment_bytes=1)  # each write begins a segment
+    journal.append(started(0))
+    gone(folder)
+    journal.append(started(1))
+    journal.hand_over(journal.append(closed(started(1))))
+    assert (journal.deferred, journal.waiting) == (2, 2)
+    back(folder)
+    journal.hand_over(journal.append(started(2)))
+    assert journal.waiting == 0
+    journal.close()
+    assert read_all(folder) == [started(0), started(1), closed(started(1)), started(2)]
+
+
+@pytest.mark.usefixtures("no_groups")
+def test_a_process_that_ends_without_closing_its_journal_has_handed_over_what_it_gathered(folder: Path) -> None:
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom ledger.made import started\nimport podium.ledger.journal as made\n"
+        "made.GROUP_S = 3600.0\njournal = made.Journal(Path(sys.argv[1]), gathers=True)\n"
+        "for number in range(3):\n    journal.append(started(number))\n"
+    )
+    tests = Path(__file__).parents[1]
+    subprocess.run([sys.executable, "-c", script, str(folder / "journal")], check=True, cwd=tests, timeout=60)
+    assert read_all(folder) == [started(number) for number in range(3)]
+
+
+@pytest.mark.usefixtures("no_groups")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_leaves_to_its_parent_what_the_parent_gathered(folder: Path, gathering: Journal) -> None:
+    gathering.append(started(1))
+    child = os.fork()
+    if not child:
+        gathering.hand_over(gathering.append(started(2)))
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    gathering.close()
+    assert sorted(each.request_id for each in read_all(folder) if isinstance(each, Started)) == [
+        f"request-{number}" for number in range(3)
+    ]

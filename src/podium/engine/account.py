@@ -4,7 +4,7 @@ Theory. A run tells its account three things: an attempt is about to be sent, an
 the account makes the facts once, and gives them to the ledger and to the observers.
 
 Rules.
-- `launched` writes to the journal before a byte leaves. `settled` is called once an attempt, `ended` once a request.
+- `launched` is called, and then `hand_over`, before a byte leaves. `settled` is called once an attempt, `ended` once a request.
 - What ends with its request goes to the journal together with the request's end, in one write; a crash in front of it leaves
   an attempt that is `unknown`, at its reserved cost.
 - What an attempt cost is worked out here, once. What the provider itself says that it cost (unless that
@@ -60,6 +60,7 @@ class Account:
         "_holds",
         "_measured",
         "_plan",
+        "_recorded",
         "_request",
         "_snapshot",
         "_spending",
@@ -96,6 +97,8 @@ class Account:
         """Whether the first launches are behind it: each that comes now repeats, replaces or hedges one."""
         self._hears = hears
         """Takes the end of a request that a ramp looks at."""
+        self._recorded = 0
+        """The number of the last record."""
         self._budget = budget
         """A shadow's own limit, in place of all others."""
         self._snapshot = snapshot
@@ -231,9 +234,14 @@ class Account:
             started = self._started[call.number] = self._start(call, endpoint, now, streamed, reserved_pico)
         ledger = self._books.ledger
         if ledger is not None:
-            ledger.started(started)
+            self._recorded = ledger.started(started)
             if ledger.keeps_payloads:
-                ledger.payload(started, "request", msgspec.json.encode(self._request))
+                self._recorded = ledger.payload(started, "request", msgspec.json.encode(self._request))
+
+    def hand_over(self) -> None:
+        """See to it that what is on record so far outlives the process: before bytes leave, and before the caller is told."""
+        if self._books.ledger is not None:
+            self._books.ledger.hand_over(self._recorded)
 
     def _check_arm(self, call: Call) -> None:
         """Refuse to ask further for an arm that was taken back; a judge only reads what was answered before."""
@@ -291,9 +299,9 @@ class Account:
             if closing:
                 self._closing.append(entry)
             else:
-                ledger.settled(entry)
+                self._recorded = ledger.settled(entry)
             if ledger.keeps_payloads and call.response is not None:
-                ledger.payload(started, "response", msgspec.json.encode(call.response))
+                self._recorded = ledger.payload(started, "response", msgspec.json.encode(call.response))
         self._watch.observe(self._observation(call, attempt, started, endpoint, price, cost_pico))
         self._asked.append(call.target)
 
@@ -406,7 +414,7 @@ class Account:
         facts = self._facts
         closing, self._closing = self._closing, []
         if len(closing) == 1 and counted is not None and closing[0].started.attempt == counted.number:
-            ledger.closed(
+            self._recorded = ledger.closed(
                 Closed(
                     settled=closing[0],
                     outcome=outcome,
@@ -418,7 +426,7 @@ class Account:
                 )
             )
             return
-        ledger.close_request(
+        self._recorded = ledger.close_request(
             closing,
             Ended(
                 request_id=facts.request_id,

@@ -41,6 +41,8 @@ from podium.types import (
 from podium.wire.codec import restore_names
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from podium.engine.slots import Slots, Spare
     from podium.engine.transport import Reply, Transport
     from podium.wire.codec import Reader
@@ -175,12 +177,14 @@ class Call:
         streamed: bool,
         slots: Slots | Spare | None,
         group: str,
+        before_sending: Callable[[], None],
     ) -> None:
         """Do it all; tells the listener, and raises nothing but a cancellation."""
         try:
             if slots is not None:
                 await slots.acquire(group)
             try:
+                before_sending()
                 self.sent = True
                 if self._patience.whole_s is not None:
                     async with asyncio.timeout(self._patience.whole_s):

@@ -196,6 +196,7 @@ class Books:
                     on_full=settings.on_full,
                     payloads=settings.payloads,
                     retention=retention,
+                    gathers=True,
                 )
             except StoreError as error:
                 if settings.on_full == "refuse":

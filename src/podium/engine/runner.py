@@ -120,18 +120,16 @@ class Run:
         self._calls: dict[int, Call] = {}
         self._ready: deque[list[Event]] = deque()
         self._waiting = 0
-        self._committed: Call | None = None
         self._ended = False
         self._error: BaseException | None = None
+        self._committed: Call | None = None
         self._winner: Call | None = None
         self._response: Response | None = None
         self._consensus: Consensus | None = None
         self._timers: list[asyncio.TimerHandle] = []
         self._news: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
-        self._begun_at = 0.0
-        self._ended_at = 0.0
-        self._deadline = 0.0
+        self._begun_at = self._ended_at = self._deadline = 0.0
         self._loop: Any = None  # the caller's, from the beginning on
         self._slots = slots
         self._account = account
@@ -144,9 +142,7 @@ class Run:
     # --- the caller's side ----------------------------------------------------------------------------------------------
 
     async def begin(self) -> None:
-        """Take what limits allow, and launch what the strategy wants first. Raises `LimitError`, `StoreError`, and
-        `TimedOut` where the request's time ends before its turn comes.
-        """
+        """Take what limits allow, and launch what comes first. Raises `LimitError`, `StoreError`; `TimedOut` in the queue."""
         self._loop = asyncio.get_running_loop()
         self._begun_at = self._loop.time()
         self._around.runs.add(self)
@@ -202,9 +198,10 @@ class Run:
             if self.left:
                 raise StreamLeft("This stream was left before its end.", hint="Read a stream before you close it.")
             if self._ended:
-                if self._error is not None:
-                    raise self._error
-                return None
+                self._account.hand_over()
+                if self._error is None:
+                    return None
+                raise self._error
             await self._wait_for_news()
 
     async def _wait_for_news(self) -> None:
@@ -216,6 +213,7 @@ class Run:
 
     def result(self) -> Result:
         """The result of a run that has ended. Raises the error that it ended with."""
+        self._account.hand_over()
         if self._error is not None:
             raise self._error
         if self._response is None or self._winner is None:
@@ -362,6 +360,7 @@ class Run:
                 streamed=self._upstream_streams,
                 slots=around.provider_slots(action.target.provider),
                 group=self._plan.user_id or "",
+                before_sending=self._account.hand_over,
             )
         )
         around.adopt(call.task)

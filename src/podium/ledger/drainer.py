@@ -44,15 +44,17 @@ _LOG = logging.getLogger("podium.ledger")
 class _File:
     """A segment that is being read."""
 
-    __slots__ = ("descriptor", "known", "name", "position", "segment", "stuck_at", "whole")
+    __slots__ = ("descriptor", "known", "load", "name", "position", "segment", "stuck_at", "version", "whole")
 
     def __init__(self, segment: Segment, descriptor: int, position: int) -> None:
         self.segment = segment
         self.name = segment.name
         self.descriptor = descriptor
         self.position = position
+        self.version = frames.version_of(os.pread(descriptor, frames.HEADER_SIZE, 0))
+        self.load = frames.loader_of(self.version or frames.VERSION)
         self.known = False
-        """Whether its header was read, and is of our version."""
+        """Whether its header was looked at, and is of no newer version."""
         self.whole = False
         """Whether it is read to its end, and nothing will be added."""
         self.stuck_at: int | None = None
@@ -204,7 +206,7 @@ class Drainer:
             start = 0
             while start < len(data):
                 ends = at + len(data) >= file.position
-                reading = frames.read(data, start, final=ends, most=_SLICE, load=frames.load_lazily)
+                reading = frames.read(data, start, final=ends, most=_SLICE, load=file.load)
                 if not reading.consumed:
                     break
                 writer.pending.follow(reading.records, file.name)
@@ -288,7 +290,7 @@ class Drainer:
         """Take the records of a piece; returns how many, or -1 where not one byte of it could be read."""
         start = taken = 0
         while start < len(data):
-            reading = frames.read(data, start, final=final, most=_SLICE, load=frames.load_lazily)
+            reading = frames.read(data, start, final=final, most=_SLICE, load=file.load)
             if not reading.consumed:
                 break
             writer.pending.follow(reading.records, file.name)
@@ -304,12 +306,11 @@ class Drainer:
         return taken if start else -1
 
     def _read_header(self, file: _File, batch: Batch, size: int) -> bool:
-        version = frames.version_of(os.pread(file.descriptor, frames.HEADER_SIZE, 0))
-        if version is None:
+        if file.version is None:
             # A segment gets its name only with its header: this one was damaged. Its frames may still be good.
             _LOG.warning("The segment %s has no header.", file.segment.name)
             batch.count("corrupt", 1)
-        elif version > frames.VERSION:
+        elif file.version > frames.VERSION:
             return False
         file.known = True
         if file.position < frames.HEADER_SIZE:

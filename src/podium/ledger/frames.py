@@ -2,15 +2,16 @@
 
     segment = "PODJ" version:u16 0:u16 | frame ...
     frame   = 0xC5AB:u16 length:u32 crc32:u32 payload    (little-endian; the CRC of the payload begins with its length)
+    payload = the records that were written together, an array in MessagePack
 
 Theory. A process can die, and a disk can fill, in the middle of a write; so the last frame of a segment may be torn. A frame
 counts only when its mark, its length and its CRC agree. What does not is skipped: reading goes on at the next place where
-mark, length and CRC do agree, so that one bad frame costs one record and not the rest of its segment.
+mark, length and CRC do agree, so that one bad frame costs what was written with it and not the rest of its segment.
 
 Rules.
 - `read` is pure: bytes in, records out. While the owner of a segment lives, an unfinished frame at the end is waited for.
-- A payload that is whole but no record of this version counts as corrupt.
-- Version 2 has one kind of record more (`Closed`) than version 1, which is read as it always was.
+- A payload that is whole but no records of this version counts as corrupt.
+- Version 2 has one kind of record more (`Closed`) than version 1; in both a payload is one record, not an array of them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import msgspec
 
 from podium.ledger.records import Closed, Ended, Payload, Record, Settled, Started
 
-VERSION = 2
+VERSION = 3
 MAGIC = b"PODJ"
 HEADER = MAGIC + struct.pack("<HH", VERSION, 0)
 HEADER_SIZE = len(HEADER)
@@ -37,6 +38,10 @@ HEAD_SIZE = _HEAD.size
 
 LONGEST_PAYLOAD = 256 * 2**20
 """No frame is longer; a length beyond it is damage."""
+
+_ARRAYS_SINCE = 3
+_ARRAY_OF_ONE = b"\x91"
+"""How an array of one begins in MessagePack."""
 
 _ENCODE = msgspec.msgpack.Encoder().encode
 
@@ -56,41 +61,49 @@ class Opened(msgspec.Struct, frozen=True, gc=False):
     requested_at: float
     attempt: int
     payload: bytes
+    index: int
+    """Which record of the payload it is."""
 
     def whole(self) -> Started | None:
         """Return all of it; None where it is no record of this version."""
         try:
-            return _DECODE_STARTED(self.payload)
+            record = _DECODE(self.payload)[self.index]
         except msgspec.DecodeError:
             return None
+        return record if isinstance(record, Started) else None
 
 
-_DECODE = msgspec.msgpack.Decoder(Record).decode
-_DECODE_STARTED = msgspec.msgpack.Decoder(Started).decode
-_DECODE_LAZILY = msgspec.msgpack.Decoder(_Identity | Settled | Ended | Payload | Closed).decode
+_DECODE = msgspec.msgpack.Decoder(list[Record]).decode
+_DECODE_LAZILY = msgspec.msgpack.Decoder(list[_Identity | Settled | Ended | Payload | Closed]).decode
 
 Read = Record | Opened
+Load = Callable[[bytes], list[Any]]
+"""Makes records of a payload. Raises `msgspec.DecodeError`."""
 
 
-def load_record(payload: bytes) -> Read:
-    """Return the record of a payload. Raises `msgspec.DecodeError`."""
-    record: Record = _DECODE(payload)
-    return record
+def load_lazily(payload: bytes) -> list[Any]:
+    """Return the records of a payload, an `Opened` for each `Started`. Raises `msgspec.DecodeError`."""
+    records: list[Any] = _DECODE_LAZILY(payload)
+    for index, record in enumerate(records):
+        if type(record) is _Identity:
+            records[index] = Opened(record.request_id, record.requested_at, record.attempt, payload, index)
+    return records
 
 
-def load_lazily(payload: bytes) -> Read:
-    """Return the record of a payload, an `Opened` for a `Started`. Raises `msgspec.DecodeError`."""
-    record: _Identity | Settled | Ended | Payload | Closed = _DECODE_LAZILY(payload)
-    if isinstance(record, _Identity):
-        return Opened(record.request_id, record.requested_at, record.attempt, payload)
-    return record
+def _load_single_lazily(payload: bytes) -> list[Any]:
+    return load_lazily(_ARRAY_OF_ONE + payload)
+
+
+def loader_of(version: int) -> Load:
+    """Return what `load_lazily` is for the segments of a version."""
+    return load_lazily if version >= _ARRAYS_SINCE else _load_single_lazily
 
 
 class Reading(NamedTuple):
     """What a piece of a segment held."""
 
     records: list[Any]
-    """Of the kinds that the loader makes."""
+    """Of the kinds that the loader makes: all of a frame's, or none."""
     consumed: int
     """Bytes that need not be read again."""
     corrupt: int
@@ -99,12 +112,12 @@ class Reading(NamedTuple):
     """1 where the piece ends in an unfinished frame that nobody will finish."""
 
 
-def dump_frame(record: Record) -> bytes:
-    """Return a record as a frame."""
+def dump_frame(*records: Record) -> bytes:
+    """Return records as a frame."""
     try:
-        payload = _ENCODE(record)
+        payload = _ENCODE(records)
     except UnicodeEncodeError:
-        payload = _ENCODE(_printable(msgspec.to_builtins(record)))
+        payload = _ENCODE(_printable(msgspec.to_builtins(records)))
     size = len(payload)
     return _HEAD.pack(_MARK, size, crc32(payload, size)) + payload
 
@@ -128,18 +141,16 @@ def version_of(header: bytes) -> int | None:
     return version
 
 
-def read(
-    data: bytes, start: int = 0, *, final: bool, most: int = 2**62, load: Callable[[bytes], Read] = load_record
-) -> Reading:
+def read(data: bytes, start: int = 0, *, final: bool, most: int = 2**62, load: Load = _DECODE) -> Reading:
     """Read the frames of a piece of a segment, from `start` on, where a frame begins.
 
     `final`: nothing will be added to it, so an unfinished frame at its end is torn; otherwise reading stops there, and
-    `consumed` says where, counted from `start`. `most` is how many records are read at most, `load` makes
+    `consumed` says where, counted from `start`. No frame is begun after `most` records; `load` makes
     them of payloads.
     """
-    records: list[Read] = []
+    records: list[Any] = []
     at, end, corrupt, torn = start, len(data), 0, 0
-    take, last_head = records.append, end - HEAD_SIZE
+    take, last_head = records.extend, end - HEAD_SIZE
     while at < end and len(records) < most:
         # What nearly every frame is comes first, in line: this loop is most of what draining costs Python.
         if at <= last_head:

@@ -1,8 +1,13 @@
-"""The journal of one process: records handed to the kernel, one write each, or one for all that are known at the same moment.
+"""The journal of one process: records handed to the kernel, in one write for all that were made since the last.
 
 Theory. What a `write` has returned from survives the death of the process; what an `fsync` has returned from survives the
 loss of power. A request waits for the first (a few microseconds) and never for the second, which a thread of its own does
 for all records of a tenth of a second at once (`fsync: group`).
+
+A write costs more than all else that is done for a record, and a busy process makes several records before anything must be
+on record. So a journal that `gathers` keeps records until `hand_over`, which is called before an attempt is sent and before a
+caller is told of an end; what nobody asks for goes to the kernel with the next group. With `on_full: refuse` each record is
+written as it comes, since an attempt waits for the answer.
 
 A disk that is full, read-only or broken must not stop the work (`on_full: continue`): records then wait in memory, in order,
 and go to the disk as soon as it takes them. They are lost only where that room is used up or the process dies first; both the
@@ -11,25 +16,26 @@ belongs to attempts that were already sent waits in memory all the same.
 
 Rules.
 - A write that the disk took only in part is undone, so that no torn frame stays in front of a good one.
-- A write of several records may be torn at any byte all the same, when the machine or the process ends in it: each frame
-  counts for itself, so the first ones are read and the rest is what was never recorded.
+- Records that are written together are one frame: torn by the end of the process or the machine, they were never recorded,
+  as none of them had been sent, or told of, yet.
 - A forked child lets its parent's segment go and begins one of its own at its first record.
 - The journal as a whole may be at most `most_bytes`, all processes together, looked at every tenth of a second.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from podium.errors import StoreError
 from podium.ledger.frames import HEADER_SIZE, dump_frame
-from podium.ledger.records import Closed, Ended, Payload, Record, Settled, Started
+from podium.ledger.records import Payload, Record, Started
 from podium.ledger.segments import Segment, create_segment, folder_size, new_writer
 
 Fsync = Literal["group", "never"]
@@ -41,6 +47,8 @@ DEFERRED_BYTES = 64 * 2**20
 GROUP_S = 0.1
 _LOOK_EVERY = 10
 """The size of the folder is looked at once in so many groups."""
+_GATHERED = 64
+"""Records that are gathered at most."""
 
 
 class Journal:
@@ -55,8 +63,10 @@ class Journal:
         segment_bytes: int = SEGMENT_BYTES,
         most_bytes: int = MOST_BYTES,
         deferred_bytes: int = DEFERRED_BYTES,
+        gathers: bool = False,
     ) -> None:
         self.folder = folder
+        self._gathers = gathers
         self._fsync = fsync
         self._on_full = on_full
         self._segment_bytes = segment_bytes
@@ -64,6 +74,7 @@ class Journal:
         self._deferred_bytes = deferred_bytes
         self._clear()
         os.register_at_fork(after_in_child=in_child(weakref.WeakMethod(self._forked)))
+        atexit.register(in_child(weakref.WeakMethod(self._end_group)))  # a process may end within a group, and close nothing
 
     def _clear(self) -> None:
         self._lock = threading.RLock()
@@ -74,7 +85,11 @@ class Journal:
         self._named = False
         """Whether a segment's name is newer than what the disk has."""
         self._full = False
-        self._waiting: deque[bytes] = deque()
+        self._gathered: list[Record] = []
+        self._handing = False
+        self._handed = 0
+        """The number of the last record that is not gathered any more."""
+        self._waiting: deque[tuple[bytes, int]] = deque()
         self._waiting_bytes = 0
         self._keeper: threading.Thread | None = None
         self._stop = threading.Event()
@@ -84,6 +99,8 @@ class Journal:
         """Records that the kernel has taken."""
         self.deferred = 0
         """Records that had to wait in memory."""
+        self.waiting = 0
+        """Records that wait there now."""
         self.lost = 0
         """Records for which there was no room left in memory either."""
         self.refused = 0
@@ -95,39 +112,56 @@ class Journal:
 
     # --- appending ------------------------------------------------------------------------------------------------------
 
-    def append(self, record: Record) -> bool:
-        """Hand a record to the kernel; False where it has to wait in memory, or is lost.
+    def append(self, *records: Record) -> int:
+        """Hand records to the kernel in one write, or gather them; returns the number that `hand_over` knows them by.
 
         Raises `StoreError` for a `Started` under `on_full: refuse`, where the disk does not take it.
         """
-        frame = dump_frame(record)
         with self._lock:
-            if not self._waiting and not self._full and self._write(frame):  # as nearly always
-                self.appended += 1
-                return True
-            if self._hand_over(frame, 1):
-                return True
-            if self._on_full == "refuse" and isinstance(record, Started):
-                self.refused += 1
-                raise self._refusal(record)
-            self._defer(frame)
-            return False
+            if self._on_full == "refuse":
+                frame = dump_frame(*records)
+                if not self._take(frame, len(records)):
+                    self._refuse(records[0])
+                    self._defer(frame, len(records))
+                return 0
+            self._gathered += records
+            number = self._handed + len(self._gathered)
+            few = self._gathers and len(self._gathered) < _GATHERED and not isinstance(records[0], Payload)
+            if not few or self._keeper is None:  # the keeper sees to what nobody asks for
+                self._hand_over()
+            return number
 
-    def append_all(self, records: Sequence[Settled | Ended | Closed | Payload]) -> bool:
-        """Hand records of attempts that were sent to the kernel, in one write; False where they have to wait, or are lost."""
-        frames = [dump_frame(record) for record in records]
-        with self._lock:
-            if self._hand_over(b"".join(frames), len(frames)):
-                return True
-            for frame in frames:
-                self._defer(frame)
-            return False
+    def hand_over(self, number: int) -> None:
+        """See to it that the record of this number and all before it are with the kernel, or wait for the disk."""
+        if number > self._handed:
+            with self._lock:
+                self._hand_over()
 
-    def _hand_over(self, frames: bytes, count: int) -> bool:
-        """Write whole frames behind all that waits; False, with nothing of them written, where that cannot be."""
+    def _hand_over(self) -> None:
+        if self._handing:  # the collector ended a request in the middle of it: that is taken with the rest
+            return
+        self._handing = True
+        try:
+            while records := self._gathered:
+                self._gathered = []
+                frame = dump_frame(*records)
+                if not self._take(frame, len(records)):
+                    self._defer(frame, len(records))
+                self._handed += len(records)
+        finally:
+            self._handing = False
+
+    def _end_group(self) -> None:
+        """Hand over what was gathered, whoever asks for it."""
+        if self._gathered:
+            with self._lock:
+                self._hand_over()
+
+    def _take(self, frame: bytes, count: int) -> bool:
+        """Write a frame of so many records behind all that waits; False, with nothing of it written, where that cannot be."""
         if self._waiting:
             self._write_waiting()
-        if self._waiting or self._full or not self._write(frames):
+        if self._waiting or self._full or not self._write(frame):
             return False
         self.appended += count
         return True
@@ -161,44 +195,46 @@ class Journal:
             if self._fsync == "group":
                 self._sync(last)
             os.close(last)
-        if self._keeper is None:
-            self._keeper = threading.Thread(target=self._keep, args=(self._stop,), name="podium-journal", daemon=True)
-            self._keeper.start()
+        self._start_keeper()
         return descriptor
 
-    def _refusal(self, record: Started) -> StoreError:
-        return StoreError(
-            f"{record.provider}/{record.model} was not asked: the ledger in {self.folder} cannot record it ({self.problem}).",
-            code="ledger_full",
-            hint="Make room on its disk, or set `on_full: continue` to go on without a record.",
-        )
+    def _refuse(self, record: Record) -> None:
+        if isinstance(record, Started):
+            self.refused += 1
+            raise StoreError(
+                f"{record.provider}/{record.model} was not asked: the ledger in {self.folder} cannot record it "
+                f"({self.problem}).",
+                code="ledger_full",
+                hint="Make room on its disk, or set `on_full: continue` to go on without a record.",
+            )
 
     # --- what has to wait -----------------------------------------------------------------------------------------------
 
-    def _defer(self, frame: bytes) -> None:
+    def _defer(self, frame: bytes, count: int) -> None:
         if self._closed or self._waiting_bytes + len(frame) > self._deferred_bytes:
-            self.lost += 1
+            self.lost += count
             return
-        self.deferred += 1
-        self._waiting.append(frame)
+        self.deferred += count
+        self.waiting += count
+        self._waiting.append((frame, count))
         self._waiting_bytes += len(frame)
-        if self._keeper is None:
-            self._keeper = threading.Thread(target=self._keep, args=(self._stop,), name="podium-journal", daemon=True)
-            self._keeper.start()
+        self._start_keeper()
 
     def _write_waiting(self) -> None:
-        while self._waiting and not self._full and self._write(self._waiting[0]):
-            self._waiting_bytes -= len(self._waiting.popleft())
-            self.appended += 1
+        while self._waiting and not self._full and self._write(self._waiting[0][0]):
+            frame, count = self._waiting.popleft()
+            self._waiting_bytes -= len(frame)
+            self.waiting -= count
+            self.appended += count
         if not self._waiting:
             self.problem = None
 
-    @property
-    def waiting(self) -> int:
-        """Records that wait in memory now."""
-        return len(self._waiting)
-
     # --- the thread that syncs ------------------------------------------------------------------------------------------
+
+    def _start_keeper(self) -> None:
+        if self._keeper is None:
+            self._keeper = threading.Thread(target=self._keep, args=(self._stop,), name="podium-journal", daemon=True)
+            self._keeper.start()
 
     def _keep(self, stop: threading.Event) -> None:
         turns = 0
@@ -206,6 +242,7 @@ class Journal:
             if turns % _LOOK_EVERY == 0:
                 self._look_at_size()
             turns += 1
+            self._end_group()
             if self._waiting:
                 with self._lock:
                     self._write_waiting()
@@ -225,6 +262,7 @@ class Journal:
     def sync(self) -> None:
         """Wait until the disk has all that was appended."""
         with self._lock:
+            self._hand_over()
             if self._descriptor is None:
                 return
             # A second descriptor, so that nobody waits for the lock while the disk works.
@@ -265,8 +303,9 @@ class Journal:
     # --- its end --------------------------------------------------------------------------------------------------------
 
     def position(self) -> tuple[Segment, int] | None:
-        """The segment that is written to, and its size; None where there is none."""
+        """The segment that is written to, and its size with all that was appended; None where there is none."""
         with self._lock:
+            self._hand_over()
             return None if self._descriptor is None else (self._segment, self._size)
 
     def close(self) -> None:
@@ -274,9 +313,11 @@ class Journal:
         with self._lock:
             if self._closed:
                 return
+            self._hand_over()
             self._write_waiting()
             self._closed = True
-            self.lost += len(self._waiting)
+            self.lost += self.waiting
+            self.waiting = 0
             self._waiting.clear()
             self._stop.set()
             keeper = self._keeper

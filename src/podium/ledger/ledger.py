@@ -111,12 +111,15 @@ class Ledger:
         on_full: OnFull = "continue",
         payloads: Payloads = "none",
         retention: Retention | None = KEPT,
+        gathers: bool = False,
         **journal: int,
     ) -> Ledger:
         """Open the ledger of a data folder, which is made where it is not there.
 
         `store`: `sqlite`, `memory:` (sums alone, nothing on disk, no payloads; `folder` is not used), or a function that makes
         a store of one's own.
+        `gathers`: records go to the kernel together, at the next `hand_over` and after a tenth of a second at the latest; else
+        each as it comes.
         `journal`: `segment_bytes`, `most_bytes`, `deferred_bytes`. Raises `StoreError` where the folder cannot be made.
         """
         if store == "memory:":
@@ -137,7 +140,7 @@ class Ledger:
             ) from None
         make_store: Callable[[], Store] = (lambda: SqliteStore(data, fsync=fsync)) if isinstance(store, str) else store
         return cls(
-            Journal(segments, fsync=fsync, on_full=on_full, **journal),
+            Journal(segments, fsync=fsync, on_full=on_full, gathers=gathers, **journal),
             lambda made: Drainer(segments, data / LOCK_NAME, made),
             make_store,
             payloads=payloads,
@@ -146,48 +149,52 @@ class Ledger:
 
     # --- the request's side ---------------------------------------------------------------------------------------------
 
-    def started(self, record: Started) -> None:
+    def started(self, record: Started) -> int:
         """Record an attempt, before it is sent. Raises `StoreError` under `on_full: refuse`, where that cannot be done."""
         if not self._running:
             self.start()
-        self._journal.append(record)
+        return self._journal.append(record)
 
-    def settled(self, record: Settled) -> None:
+    def settled(self, record: Settled) -> int:
         """Record how an attempt ended."""
         if not self._running:
             self.start()
-        self._journal.append(record)
+        return self._journal.append(record)
 
-    def ended(self, record: Ended) -> None:
+    def ended(self, record: Ended) -> int:
         """Record how a request ended."""
         if not self._running:
             self.start()
-        self._journal.append(record)
+        return self._journal.append(record)
 
-    def closed(self, record: Closed) -> None:
+    def closed(self, record: Closed) -> int:
         """Record how a request ended, and the attempt that it is counted at with it."""
         if not self._running:
             self.start()
-        self._journal.append(record)
+        return self._journal.append(record)
 
-    def close_request(self, settled: Sequence[Settled], ended: Ended) -> None:
+    def close_request(self, settled: Sequence[Settled], ended: Ended) -> int:
         """Record how a request ended, and its attempts that ended with it, in one write."""
         if not self._running:
             self.start()
-        self._journal.append_all((*settled, ended))
+        return self._journal.append(*settled, ended)
+
+    def hand_over(self, number: int) -> None:
+        """See to it that a record outlives the process; `number` is what recording it returned."""
+        self._journal.hand_over(number)
 
     @property
     def keeps_payloads(self) -> bool:
         """Whether `payload` does anything."""
         return self._payloads != "none"
 
-    def payload(self, started: Started, kind: Literal["request", "response"], body: bytes) -> None:
+    def payload(self, started: Started, kind: Literal["request", "response"], body: bytes) -> int:
         """Record the body of an attempt's request or answer: its SHA-256, and itself under `payloads: full` (at most 1 MiB)."""
         if self._payloads == "none":
-            return
+            return 0
         if not self._running:
             self.start()
-        self._journal.append(
+        return self._journal.append(
             Payload(
                 request_id=started.request_id,
                 requested_at=started.requested_at,

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from typing import NoReturn
 from zoneinfo import ZoneInfo
@@ -152,17 +152,15 @@ class MemoryJournal:
         self.appended = 0
         self.problem = problem
 
-    def append(self, record: Record) -> bool:
-        """Take a record."""
-        self.appended += 1
-        self._take(record)
-        return True
-
-    def append_all(self, records: Sequence[Record]) -> bool:
+    def append(self, *records: Record) -> int:
         """Take records."""
         for record in records:
-            self.append(record)
-        return True
+            self.appended += 1
+            self._take(record)
+        return 0
+
+    def hand_over(self, number: int) -> None:
+        """Nothing waits."""
 
     def position(self) -> None:
         """There is no segment."""
