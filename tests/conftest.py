@@ -1,7 +1,8 @@
 """What holds for all tests.
 
 Hundreds of tests start a Python of their own. Where `PYTHONDONTWRITEBYTECODE` is set, as in many containers, each of them would
-compile Podium anew, so it is compiled once, before the first.
+compile Podium anew, so it is compiled once, before the first. What was imported and collected stays to the end: the garbage
+collector need not walk through it again and again.
 
 On CI nothing may be skipped, since CI has all that a test can ask for. Property tests have no deadlines: the machines that run
 them are shared, and speed is measured in `bench/`.
@@ -10,6 +11,7 @@ them are shared, and speed is measured in `bench/`.
 from __future__ import annotations
 
 import compileall
+import gc
 import os
 import subprocess
 from collections.abc import Callable, Generator, Iterator
@@ -27,6 +29,17 @@ def pytest_sessionstart() -> None:
     """Compile Podium for the processes that tests start; where it cannot be kept, they are slower and nothing else."""
     for folder in podium.__path__:
         compileall.compile_dir(folder, quiet=2)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect the tests, and leave what that made out of all further garbage collections."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,25 @@ def complete(line: str) -> list[str]:
     return done.stdout.split()
 
 
+def complete_each(*lines: str) -> list[list[str]]:
+    """What bash would be offered for each of some lines."""
+    with ThreadPoolExecutor() as at_once:
+        return list(at_once.map(complete, lines))
+
+
 @pytest.mark.usefixtures("config")
 def test_specs_users_and_experiments_are_completed_from_the_config() -> None:
-    assert complete("podium run tier:") == ["tier:fast", "tier:steady", "tier:agreed", "tier:broken"]
-    assert complete("podium explain user:") == ["user:jane", "user:jane:mine"]
-    assert "openai/gpt-4o-mini" in complete("podium run openai/gpt")
-    assert complete("podium explain --user ja") == ["jane"]
-    assert complete("podium explain --user jane --experiment m") == ["mine"]
-    assert complete("podium compare q.jsonl --old tier:s") == ["tier:steady"]
-    assert complete("podium compare q.jsonl --new tier:a") == ["tier:agreed"]
+    completed = {
+        "podium run tier:": ["tier:fast", "tier:steady", "tier:agreed", "tier:broken"],
+        "podium explain user:": ["user:jane", "user:jane:mine"],
+        "podium explain --user ja": ["jane"],
+        "podium explain --user jane --experiment m": ["mine"],
+        "podium compare q.jsonl --old tier:s": ["tier:steady"],
+        "podium compare q.jsonl --new tier:a": ["tier:agreed"],
+    }
+    *found, models = complete_each(*completed, "podium run openai/gpt")
+    assert found == list(completed.values())
+    assert "openai/gpt-4o-mini" in models
 
 
 def test_names_that_never_change_are_completed_too(here: Path) -> None:

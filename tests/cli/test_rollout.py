@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from cli.conftest import Run
-from cli.test_complete import complete
+from cli.test_complete import complete_each
 
 ROLLOUTS: dict[str, Any] = {
     "chat": {
@@ -189,8 +190,10 @@ def test_show_tells_what_was_changed_in_the_config_in_vain(rolling: Path, podium
 
 def test_escapes_in_names_and_reasons_reach_no_terminal(rolling: Path, podium: Run, terminal: Run) -> None:
     podium("rollout", "add-user", "chat", "we\x1b[31mird", "--why", "why\x1b]52;c;aGk=\x07 not")
-    for command in (("list",), ("show", "chat"), ("history", "chat")):
-        shown = terminal("rollout", *command, NO_COLOR="1").out
+    commands = (("list",), ("show", "chat"), ("history", "chat"))
+    with ThreadPoolExecutor() as at_once:
+        all_shown = list(at_once.map(lambda command: terminal("rollout", *command, NO_COLOR="1").out, commands))
+    for shown in all_shown:
         assert "we[31mird" in shown.replace("\n", "")
         assert "\x1b]" not in shown
         assert "\x1b[31m" not in shown
@@ -204,14 +207,16 @@ def test_color_is_for_terminals_that_want_it(rolling: Path, terminal: Run, proce
 
 @pytest.mark.usefixtures("rolling")
 def test_rollouts_users_and_specs_are_completed() -> None:
-    assert complete("podium rollout show ") == ["chat", "plain"]
-    assert complete("podium rollout disable ch") == ["chat"]
-    assert complete("podium rollout history p") == ["plain"]
-    assert complete("podium rollout add-user chat ja") == ["jane"]
-    assert complete("podium rollout set chat --candidate tier:st") == ["tier:steady"]
-    assert {"list", "show", "set", "enable", "disable", "add-user", "remove-user", "undo", "history"} <= set(
-        complete("podium rollout ")
-    )
+    completed = {
+        "podium rollout show ": ["chat", "plain"],
+        "podium rollout disable ch": ["chat"],
+        "podium rollout history p": ["plain"],
+        "podium rollout add-user chat ja": ["jane"],
+        "podium rollout set chat --candidate tier:st": ["tier:steady"],
+    }
+    *found, names = complete_each(*completed, "podium rollout ")
+    assert found == list(completed.values())
+    assert {"list", "show", "set", "enable", "disable", "add-user", "remove-user", "undo", "history"} <= set(names)
 
 
 # --- a config that was changed after its rollout began ------------------------------------------------------------------
