@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 FLUSH_S = 1.0
 """How often counts are added to the store."""
+FIRST_LOOK_WAIT_S = 10.0
+"""How long somebody waits for the first look: longer than the store itself does where it is locked, for then it says why."""
 LOOK_WAIT_S = 2.0
-"""How long somebody waits for a look."""
+"""How long somebody waits for a later look."""
 
 
 class Watching:
@@ -48,7 +50,7 @@ class Watching:
 
     def wait(self) -> None:
         """Wait until it has looked once, or it takes too long."""
-        self.ready.wait(LOOK_WAIT_S)
+        self.ready.wait(FIRST_LOOK_WAIT_S)
 
     def look_now(self) -> None:
         """Look at once, and wait for that."""
