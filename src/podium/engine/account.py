@@ -16,34 +16,30 @@ Rules.
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from decimal import Decimal
-from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from podium.catalog.pricing import Found
+from podium.engine.admission import Admission
 from podium.engine.charges import context_of, estimated, may_be_charged
 from podium.engine.endpoint import Endpoint
-from podium.engine.estimate import Measured, can_tighten, highest_pico, measure
-from podium.engine.estimate import estimate as estimate_of
-from podium.engine.slots import QUEUE_WAIT_S
-from podium.errors import CostTooHigh, LimitError
+from podium.engine.estimate import highest_pico, measure
+from podium.errors import LimitError
 from podium.ledger import Closed, Ended, Ledger, Settled, Started, pico_usd
 from podium.observe.record import AttemptRecord, Cause, RequestFacts, RequestRecord, cause_of, server_of
 from podium.routing.snapshot import Plan, Snapshot
-from podium.types import Attempt, Loss, Request, Target
+from podium.types import Attempt, Request, Target
 
 if TYPE_CHECKING:
-    from podium.coordination.limits import Limits, Spending
     from podium.engine.attempt import Call
     from podium.engine.books import Books
     from podium.engine.ramp.hearing import Hears
+    from podium.engine.slots import Slots
     from podium.routing.limits import Limit
-    from podium.routing.spending import Estimate
 
 
 class Account:
@@ -52,22 +48,18 @@ class Account:
     __slots__ = (
         "_asked",
         "_books",
-        "_budget",
         "_closing",
         "_endpoints",
         "_facts",
         "_hears",
         "_holds",
-        "_measured",
         "_plan",
         "_recorded",
         "_request",
-        "_snapshot",
-        "_spending",
         "_started",
         "_watch",
+        "admission",
         "is_under_way",
-        "opening",
     )
 
     def __init__(
@@ -79,6 +71,7 @@ class Account:
         request_id: str,
         holds: Callable[[], bool] | None = None,
         hears: Hears | None = None,
+        slots: Slots | None = None,
         budget: Limit | None = None,
     ) -> None:
         user = snapshot.users.get(plan.user_id) if plan.user_id is not None else None
@@ -99,13 +92,6 @@ class Account:
         """Takes the end of a request that a ramp looks at."""
         self._recorded = 0
         """The number of the last record."""
-        self._budget = budget
-        """A shadow's own limit, in place of all others."""
-        self._snapshot = snapshot
-        self._measured: Measured | None = None
-        self.opening = False
-        """Whether it waits for the books to be opened, which is done once."""
-        self._spending: Spending | None = None
         self._facts = RequestFacts(
             request_id=request_id,
             started_at=time.time(),
@@ -123,98 +109,22 @@ class Account:
             streamed=request.stream,
             timed=snapshot.track_performance and (user is None or user.performance_tracking is not False),
         )
+        self.admission = Admission(books, snapshot, plan, self._facts, slots, budget)
         self._watch = books.observers.begin(self._facts)
 
-    async def admit(self, request: Request, endpoints: Iterable[Endpoint]) -> Request:
-        """Reserve what the request may use of all limits, and return it as it may be sent.
-
-        Raises `LimitError` where a limit says no, and `StoreError` where that cannot be known.
-        """
-        books, plan, facts = self._books, self._plan, self._facts
-        budget = self._budget
-        limited = budget is not None or books.limited(facts.user_id, facts.team) or plan.max_cost_usd is not None
-        self.opening = True
-        if not books.is_open(limits=limited):
-            await asyncio.to_thread(books.open, limits=limited)
-        if limited or books.prices_come_first:
-            for endpoint in endpoints:
-                if endpoint.price is None:
-                    await asyncio.to_thread(books.find_price, endpoint)
-            self._measured = measure(request)
-        self.opening = False
-        if not limited:
-            return request
-        limits, at = books.limits, facts.started_at
-        estimate = None
-        if budget is not None or limits.concerns(facts.user_id, facts.team, plan.max_cost_usd):
-            estimate = estimate_of(request, plan, self._snapshot, books.pricing, measured=self._measured, at=at)
-        spending = None
-        if budget is None:
-            spending = limits.at_once(
-                user_id=facts.user_id, team=facts.team, estimate=estimate, at=at, max_cost_usd=plan.max_cost_usd
-            )
-        if spending is None:
-            spending = await self._reserve_patiently(limits, request, estimate)
-        self._spending = spending
-        if spending.losses and request.strict:
-            self.forgo()
-            raise CostTooHigh(spending.losses[0].reason, hint="Raise the limit, ask for less, or leave `strict` out.")
-        if spending.max_tokens is None:
-            return request
-        return request.replace(sampling=request.sampling.replace(max_tokens=spending.max_tokens))
-
-    async def _reserve_patiently(self, limits: Limits, request: Request, estimate: Estimate | None) -> Spending:
-        """Reserve where the leases at hand did not do: lease more, wait, or make the request cheaper. Errors as for `admit`."""
-        plan, facts, budget = self._plan, self._facts, self._budget
-        tighten = None
-        if estimate is not None and can_tighten(plan, self._snapshot):
-            tighten = partial(
-                estimate_of,
-                request,
-                plan,
-                self._snapshot,
-                self._books.pricing,
-                measured=self._measured,
-                at=facts.started_at,
-                exact=True,
-            )
-        if budget is not None and estimate is not None:
-            return await limits.reserve_whole(
-                budget, estimate=estimate, at=facts.started_at, max_cost_usd=plan.max_cost_usd, tighten=tighten
-            )
-        return await limits.reserve(
-            user_id=facts.user_id,
-            team=facts.team,
-            estimate=estimate,
-            at=facts.started_at,
-            max_cost_usd=plan.max_cost_usd,
-            tighten=tighten,
-            wait_s=QUEUE_WAIT_S,
-        )
-
-    def forgo(self) -> None:
-        """Give back what was reserved: nothing will be sent."""
-        if self._spending is not None:
-            self._spending.release()
-            self._spending = None
-
-    @property
-    def losses(self) -> tuple[Loss, ...]:
-        """What limits changed in the request."""
-        return () if self._spending is None else self._spending.losses
-
-    def _reserve(self, call: Call, endpoint: Endpoint, at: float) -> int | None:
+    def _set_aside(self, call: Call, endpoint: Endpoint, at: float) -> int | None:
         """The most that an attempt can cost. Raises `CostTooHigh` where that is more than is left of what was reserved."""
-        purse = None if self._spending is None else self._spending.purse
+        purse = self.admission.purse
         if purse is not None:
             reserved = purse.launch(call.number, call.target)
             if reserved is None:
                 raise purse.refusal(call.target)
             return reserved if self._books.track_cost else None
         found = None if endpoint.price is None else endpoint.price[1]
-        if self._measured is None or found is None or not self._books.track_cost:
+        measured = self.admission.measured
+        if measured is None or found is None or not self._books.track_cost:
             return None
-        return highest_pico(self._request, self._measured, endpoint.profile, found, endpoint.provider.dialect, at)
+        return highest_pico(self._request, measured, endpoint.profile, found, endpoint.provider.dialect, at)
 
     def launched(self, call: Call, endpoint: Endpoint, *, streamed: bool) -> None:
         """Put an attempt on record that is about to be sent.
@@ -229,7 +139,7 @@ class Account:
         try:
             if self.is_under_way:
                 self._check_arm(call)
-            reserved_pico = self._reserve(call, endpoint, now)
+            reserved_pico = self._set_aside(call, endpoint, now)
         finally:  # an attempt that is refused is told of too
             started = self._started[call.number] = self._start(call, endpoint, now, streamed, reserved_pico)
         ledger = self._books.ledger
@@ -282,7 +192,7 @@ class Account:
     def settled(self, call: Call, begun_at: float, *, closing: bool = False) -> None:
         """Put on record how an attempt ended, and work out what it cost; `closing`: `ended` follows, and writes it."""
         started, endpoint = self._started[call.number], self._endpoints[call.number]
-        purse = None if self._spending is None else self._spending.purse
+        purse = self.admission.purse
         self._meter(call)
         if self._books.track_cost or purse is not None:
             call.cost_usd = self._cost(call, endpoint, started.started_at)
@@ -379,7 +289,7 @@ class Account:
 
         `first_content_s` is from the call to the answer's first content.
         """
-        self._return(calls)
+        self.admission.settle(calls)
         counted = winner or (calls[0] if calls else None)
         facts = self._facts
         if counted is None and facts.is_shadow:
@@ -451,33 +361,18 @@ class Account:
             ),
         )
 
-    def _return(self, calls: list[Call]) -> None:
-        """Give back what was reserved and not used."""
-        if self._spending is None:
-            return
-        sent, tokens = False, 0
-        for call in calls:
-            if call.sent:
-                sent = True
-                if call.usage is not None:
-                    tokens += call.usage.total
-        if sent:
-            self._spending.settle(tokens=tokens)
-        else:
-            self.forgo()
-
     def _meter(self, call: Call) -> None:
         """Settle what a call used."""
         if call.response is not None and call.response.usage is not None:
             call.usage = call.response.usage
         elif may_be_charged(call):
-            call.usage = estimated(call, self._measured or measure(self._request), self._most_output())
+            call.usage = estimated(call, self.admission.measured or measure(self._request), self._most_output())
             call.estimated = True
 
     def _most_output(self) -> int | None:
         """How many tokens all answers of a call may have; None: as many as the model gives."""
         sampling = self._request.sampling
-        lowered = None if self._spending is None else self._spending.max_tokens
+        lowered = self.admission.max_tokens
         most = sampling.max_tokens if lowered is None else lowered
         return None if most is None else most * max(1, sampling.n or 1)
 

@@ -266,7 +266,6 @@ class Models:
             time_s=self._time_s(plan, timeout, state.snapshot),
             bounded=timeout is not None or plan.timeout_s is not None,
             patience=self._patience,
-            slots=self._shared.slots_of_user(plan.user_id, state.snapshot),
             account=Account(
                 self._books,
                 state.snapshot,
@@ -275,6 +274,7 @@ class Models:
                 request_id,
                 self._holds(choice),
                 self.rollouts.ramps.hearing.hears(choice),
+                self._shared.slots_of_user(plan.user_id, state.snapshot),
             ),
             afterwards=self._afterwards(choice, request, (request_id, spec, user_id, experiment, timeout)),
         )

@@ -101,7 +101,6 @@ class Run:
         time_s: float,
         bounded: bool,
         patience: Patience,
-        slots: Slots | None,
         account: Account,
         afterwards: Callable[[Run], object] | None = None,
     ) -> None:
@@ -131,10 +130,9 @@ class Run:
         self._drained: asyncio.Future[None] | None = None
         self._begun_at = self._ended_at = self._deadline = 0.0
         self._loop: Any = None  # the caller's, from the beginning on
-        self._slots = slots
         self._account = account
+        self._admission = account.admission
         self._afterwards = afterwards
-        self._holds_slot = False
         self.left = False
         """Whether the caller left before the end."""
         self.request_id = request_id
@@ -148,29 +146,28 @@ class Run:
         self._around.runs.add(self)
         self._deadline = self._begun_at + self._time_s
         try:
-            await self._admit()
+            await self._enter()
         except PodiumError as error:
             if not self._ended:
                 self._end(error)
             raise
         if self._ended:  # left while it waited
-            self._release()
-            self._account.forgo()
+            self._admission.leave()
+            self._admission.forgo()
             return
         self._timers.append(self._loop.call_at(self._deadline, self._signal, Expired()))
         self._perform(self._machine.begin(self._view()))
         self._account.is_under_way = True
 
-    async def _admit(self) -> None:
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                if self._slots is not None:
-                    await self._slots.acquire()
-                    self._holds_slot = True
-                endpoints = [self._around.endpoint(target) for target in self._plan.targets]
-                self._request = await self._account.admit(self._request, endpoints)
-        except TimeoutError:
-            raise waited_too_long(self._time_s, self._plan.user_id, opening=self._account.opening) from None
+    async def _enter(self) -> None:
+        endpoints = [self._around.endpoint(target) for target in self._plan.targets]
+        admitted = self._admission.at_once(self._request, endpoints)
+        if admitted is None:
+            try:
+                admitted = await self._admission.patiently(self._request, endpoints, self._deadline)
+            except TimeoutError:
+                raise waited_too_long(self._time_s, self._plan.user_id, opening=self._admission.is_opening) from None
+        self._request = admitted
 
     async def wait(self) -> Result:
         """Begin, and wait for the end. Raises the error that the request ended with; a cancellation abandons it."""
@@ -240,7 +237,7 @@ class Run:
     def losses(self) -> tuple[Loss, ...]:
         """What the answering call could not honour; known from its first event on."""
         call = self._winner or self._committed
-        return self._account.losses + (() if call is None else call.losses)
+        return self._admission.losses + (() if call is None else call.losses)
 
     @property
     def ended(self) -> bool:
@@ -282,7 +279,7 @@ class Run:
     def _end_without_loop(self) -> None:
         self._ended = self.left = True
         self._around.runs.discard(self)
-        self._release()
+        self._admission.leave()
         for call in self._calls.values():
             call.outcome = call.outcome or "cancelled"
             self._settle(call, closing=True)
@@ -423,7 +420,7 @@ class Run:
         self._ended_at = self._loop.time()
         for timer in self._timers:
             timer.cancel()
-        self._release()
+        self._admission.leave()
         try:
             self._put_on_record("ok" if error is None else code_of(error))
         finally:  # a defect there is the caller's to hear (`on_defect`), and never something to wait for
@@ -443,11 +440,6 @@ class Run:
             self._settle(call, closing=True)
         first_s = first_content_s(self._winner, self._begun_at) if self._streams else None
         self._account.ended(outcome, self._ended_at - self._begun_at, calls, self._winner, first_s)
-
-    def _release(self) -> None:
-        if self._holds_slot and self._slots is not None:
-            self._holds_slot = False
-            self._slots.release()
 
     def _tell(self) -> None:
         if self._news is not None and not self._news.done():

@@ -253,7 +253,6 @@ class Shadows:
             time_s=models._time_s(plan, asked.timeout, state.snapshot),
             bounded=asked.timeout is not None or plan.timeout_s is not None,
             patience=models._patience,
-            slots=None,
             account=Account(models._books, state.snapshot, entered, nobodys, request_id, holds, budget=limit),
         )
 

@@ -45,6 +45,14 @@ class Slots:
             self.limit = limit
             self._let_in()
 
+    def try_acquire(self) -> bool:
+        """Take a slot, where one is free that nobody waits for; return whether it was."""
+        with self._lock:
+            if not self.has_spare:
+                return False
+            self.running += 1
+            return True
+
     async def acquire(self, group: str = "") -> None:
         """Take a slot, waiting for one if need be.
 
