@@ -85,17 +85,24 @@ def columns_of_attempts(attempts: Sequence[Settled]) -> Columns:
     return _columns(_OF_ATTEMPTS, fields, len(attempts))
 
 
-def columns_of_entries(entries: Sequence[Ended], closed: Sequence[Closed]) -> Columns:
-    """Return entries as rows of `entries`; `closed` has the entries that came with their attempts."""
-    fields: dict[str, Sequence[Any]] = dict.fromkeys(Ended.__struct_fields__, ())
-    if closed:
-        fields |= _fields(Started, [each.settled.started for each in closed])
-        fields |= _fields(Closed, closed)
-        fields["winner"] = [each.settled.started.attempt if each.answered else None for each in closed]
-    if entries:
-        more = _fields(Ended, entries)
-        fields = {name: (*fields[name], *more[name]) for name in more}
-    return _columns(_OF_ENTRIES, fields, len(entries) + len(closed))
+def columns_of_entries(entries: Sequence[Ended]) -> Columns:
+    """Return entries as rows of `entries`."""
+    return _columns(_OF_ENTRIES, _fields(Ended, entries), len(entries))
+
+
+def columns_of_closed(closed: Sequence[Closed]) -> tuple[Columns, Columns]:
+    """Return requests that ended with an attempt as rows of `attempts` and of `entries`, which have most columns in common."""
+    attempts = columns_of_attempts([each.settled for each in closed])
+    fields = _fields(Closed, closed)
+    answered = zip(attempts.each("attempt"), fields["answered"], strict=True)
+    fields["winner"] = [attempt if has_answered else None for attempt, has_answered in answered]
+    entries = _columns(_OF_CLOSED, fields, len(closed))
+    for name in _IN_COMMON:
+        if name in attempts.same:
+            entries.same[name] = attempts.same[name]
+        else:
+            entries.own[name] = attempts.own[name]
+    return attempts, entries
 
 
 def _fields(kind: type[msgspec.Struct], records: Iterable[msgspec.Struct]) -> dict[str, Sequence[Any]]:
@@ -183,6 +190,8 @@ _MADE: dict[str, tuple[str, Callable[[Any], Any]]] = {
 """What a column is made of, and how, where it is not a name that may be absent."""
 _OF_ATTEMPTS = {name: _MADE.get(name, (name, _name)) for name in COLUMNS["attempts"]}
 _OF_ENTRIES = {name: _MADE.get(name, (name, _name)) for name in COLUMNS["entries"]}
+_OF_CLOSED = {name: made for name, made in _OF_ENTRIES.items() if made[0] in (*Closed.__struct_fields__, "winner")}
+_IN_COMMON = tuple(_OF_ENTRIES.keys() - _OF_CLOSED.keys())
 
 
 PRICED_COLUMNS = (

@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain, islice
 from typing import Any
@@ -37,7 +37,7 @@ from podium.ledger.cells import (
     add_cell,
     new_cell,
 )
-from podium.ledger.rows import Columns, columns_of_attempts, columns_of_entries
+from podium.ledger.rows import Columns, columns_of_attempts, columns_of_closed, columns_of_entries
 from podium.ledger.schema import (
     ATTEMPTS_KEY,
     BY_TAG,
@@ -79,11 +79,7 @@ def take(connection: sqlite3.Connection, batch: Batch) -> None:
 def _take(connection: sqlite3.Connection, batch: Batch, *, new: bool) -> _Sums:
     """Insert the rows of a batch, and return what they add up to. Raises `IntegrityError` where not all are `new`."""
     sums = _Sums()
-    for first in range(0, max(len(batch.attempts), len(batch.entries), len(batch.closed)), _PIECE):
-        some = slice(first, first + _PIECE)
-        closed = batch.closed[some]
-        attempts = columns_of_attempts([*batch.attempts[some], *(each.settled for each in closed)])
-        entries = columns_of_entries(batch.entries[some], closed)
+    for attempts, entries in _pieces(batch):
         if not new:
             attempts = _unknown(connection, "attempts", attempts)
             entries = _unknown(connection, "entries", entries)
@@ -92,6 +88,18 @@ def _take(connection: sqlite3.Connection, batch: Batch, *, new: bool) -> _Sums:
         sums.add_attempts(attempts)
         sums.add_entries(entries)
     return sums
+
+
+def _pieces(batch: Batch) -> Iterator[tuple[Columns, Columns]]:
+    """The attempts and entries of a batch, some at a time."""
+    for some in _slices(len(batch.closed)):
+        yield columns_of_closed(batch.closed[some])
+    for some in _slices(max(len(batch.attempts), len(batch.entries))):
+        yield columns_of_attempts(batch.attempts[some]), columns_of_entries(batch.entries[some])
+
+
+def _slices(count: int) -> Iterator[slice]:
+    return (slice(first, first + _PIECE) for first in range(0, count, _PIECE))
 
 
 def _insert(connection: sqlite3.Connection, table: str, columns: Columns) -> None:
