@@ -70,6 +70,17 @@ def test_when_the_drainers_process_is_killed_another_takes_over(tmp_path: Path) 
         assert ledger.statistics().unknown == 1
 
 
+def test_one_who_only_asks_waits_for_the_other_process_to_drain_and_no_longer(tmp_path: Path) -> None:
+    other = worker(tmp_path, 0, 50, "wait")
+    assert said(other) == "elected"
+    with Ledger.open(tmp_path) as ledger:
+        assert ledger.flush()
+        assert all_of(ledger).requests == 50
+        assert not ledger.statistics().elected
+        assert ledger.flush(0.0), "it is known at once that nothing is left"
+    end(other)
+
+
 def test_an_attempt_of_a_killed_process_is_known_when_the_next_process_begins(tmp_path: Path) -> None:
     only = worker(tmp_path, 0, 3, "wait")
     said(only)

@@ -63,6 +63,8 @@ class DrainThread:
         self._wake = threading.Event()
         self._stop = False
         self._thread: threading.Thread | None = None
+        self.stood = threading.Event()
+        """Whether it has stood for election: another process drains, then, or we do."""
         self._passed = threading.Condition()
         self._passes = 0
         """Passes that were begun."""
@@ -87,7 +89,9 @@ class DrainThread:
         while not self._stop:
             wait_s = ELECTION_S
             try:
-                if self._drainer.elect():
+                is_elected = self._drainer.elect()
+                self.stood.set()
+                if is_elected:
                     wait_s = 0.0 if self._pass() else IDLE_S
                 backoff_s = _FIRST_BACKOFF_S
             except (StoreError, OSError) as error:

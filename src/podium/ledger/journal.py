@@ -36,7 +36,7 @@ from typing import Literal
 from podium.errors import StoreError
 from podium.ledger.frames import HEADER_SIZE, dump_frame
 from podium.ledger.records import Payload, Record, Started
-from podium.ledger.segments import Segment, create_segment, folder_size, new_writer
+from podium.ledger.segments import Segment, create_segment, new_writer, sizes
 
 Fsync = Literal["group", "never"]
 OnFull = Literal["continue", "refuse"]
@@ -251,7 +251,7 @@ class Journal:
 
     def _look_at_size(self) -> None:
         try:
-            full = folder_size(self.folder) >= self._most_bytes
+            full = sum(sizes(self.folder).values()) >= self._most_bytes
         except OSError as error:
             self.problem = error.strerror
             return

@@ -17,10 +17,11 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from podium.errors import StoreError
+from podium.ledger import segments
 from podium.ledger.drain_thread import DrainThread, Retention
 from podium.ledger.drainer import LOCK_NAME, Drainer
 from podium.ledger.journal import Fsync, Journal, OnFull, in_child
@@ -129,9 +130,9 @@ class Ledger:
         if folder is None:
             raise StoreError("The ledger has no folder.", retryable=False, hint="Name one, or set `store: memory:`.")
         data = Path(folder)
-        segments = data / JOURNAL_FOLDER
+        journals = data / JOURNAL_FOLDER
         try:
-            segments.mkdir(mode=0o700, parents=True, exist_ok=True)
+            journals.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(
                 f"The ledger's folder {data} cannot be made: {error.strerror}.",
@@ -140,8 +141,8 @@ class Ledger:
             ) from None
         make_store: Callable[[], Store] = (lambda: SqliteStore(data, fsync=fsync)) if isinstance(store, str) else store
         return cls(
-            Journal(segments, fsync=fsync, on_full=on_full, gathers=gathers, **journal),
-            lambda made: Drainer(segments, data / LOCK_NAME, made),
+            Journal(journals, fsync=fsync, on_full=on_full, gathers=gathers, **journal),
+            lambda made: Drainer(journals, data / LOCK_NAME, made),
             make_store,
             payloads=payloads,
             retention=retention,
@@ -310,27 +311,43 @@ class Ledger:
                 self._thread.start()
 
     def flush(self, timeout_s: float = 10.0) -> bool:
-        """Wait until what this process has recorded is in the store. Returns whether it is."""
+        """Wait until what this process has recorded is in the store; where it has recorded nothing, what others have so far.
+
+        Returns whether it is.
+        """
         self.start()
         if self._thread is None or self._drainer is None:
             return True
         until = time.monotonic() + timeout_s
-        position = self._journal.position()
+        wanted = self._appended(self._drainer.folder)
+        self._thread.stood.wait(timeout_s)
         while True:
             if self._thread.wait_empty(min(0.1, until - time.monotonic())):
                 return not self._journal.waiting
-            if not self._drainer.elected and position is not None and self._is_drained(*position):
+            if not self._drainer.elected and self._are_drained(wanted, self._drainer.folder):
                 return not self._journal.waiting
             if time.monotonic() >= until:
                 return False
             if not self._drainer.elected:
                 time.sleep(0.01)
 
-    def _is_drained(self, segment: Any, size: int) -> bool:
-        """Whether another process has read our segment so far. It reads our segments in their order."""
+    def _appended(self, folder: Path) -> dict[str, int] | None:
+        """How much of which segments is to be waited for; None where that cannot be known."""
+        position = self._journal.position()
+        if position is not None:
+            return {position[0].name: position[1]}
         try:
-            return self.store.positions().get(segment.name, 0) >= size
-        except StoreError:
+            return segments.sizes(folder)
+        except OSError:
+            return None
+
+    def _are_drained(self, wanted: Mapping[str, int] | None, folder: Path) -> bool:
+        """Whether another process has read segments so far. It reads those of a writer in their order."""
+        try:
+            positions = self.store.positions()
+            missing = {name for name, size in (wanted or {}).items() if positions.get(name, 0) < size}
+            return wanted is not None and (not missing or missing.isdisjoint(segments.sizes(folder)))
+        except (StoreError, OSError):
             return False
 
     def close(self, timeout_s: float = 5.0) -> None:

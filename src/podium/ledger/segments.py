@@ -61,17 +61,17 @@ def list_segments(folder: Path) -> dict[str, list[Segment]]:
     return dict(sorted(found.items()))
 
 
-def folder_size(folder: Path) -> int:
-    """Return the bytes of all segments."""
-    size = 0
+def sizes(folder: Path) -> dict[str, int]:
+    """Return the bytes of each segment, by its name."""
+    found = {}
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.endswith(SUFFIX):
                 try:
-                    size += entry.stat().st_size
+                    found[entry.name] = entry.stat().st_size
                 except FileNotFoundError:  # drained and deleted meanwhile
                     continue
-    return size
+    return found
 
 
 def create_segment(folder: Path, segment: Segment) -> int:
