@@ -9,7 +9,7 @@ import pytest
 
 from making import Make
 from podium import Models
-from podium.errors import BudgetExceeded, CostTooHigh, PodiumError, RateLimited
+from podium.errors import BudgetExceeded, CostTooHigh, LimitError, PodiumError, RateLimited
 from podium.sim import Sim
 
 CAPITAL = "What is the capital of France?"
@@ -193,3 +193,18 @@ async def test_no_ledger_is_kept_where_none_is_wanted(make: Make) -> None:
     await models.generate_text("openai/gpt-4o", prompt=CAPITAL)
     with pytest.raises(PodiumError, match="No record"):
         models.usage()
+
+
+async def test_a_stream_that_was_left_in_the_queue_and_is_refused_then_keeps_no_slot(make: Make, sim: Sim) -> None:
+    sim.set("gpt-4o-mini", latency_s=0.3)
+    models = make(users={"jane": user(costLimit=0.001, maxConcurrent=1)})
+    first = asyncio.ensure_future(models.generate_text("openai/gpt-4o-mini", prompt="Hello", max_tokens=4, user_id="jane"))
+    await asyncio.sleep(0.1)
+    stream = models.stream_text("openai/gpt-4o-mini", prompt="Hello " * 9000, max_tokens=9000, user_id="jane")
+    waiting = asyncio.ensure_future(stream.result())
+    await asyncio.sleep(0.05)
+    stream.abandon()
+    await first
+    with pytest.raises(LimitError):
+        await waiting
+    assert models.statistics()["users"]["jane"] == {"running": 0, "waiting": 0}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from podium import Models, create_models
-from podium.errors import PodiumError
+from podium.errors import LimitError, PodiumError
 from podium.ledger import Closed, Ended, Started, frames
 
 ANSWER = {
@@ -80,7 +81,10 @@ async def models(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
     base_url = f"http://127.0.0.1:{provider.port}/v1"
     async with create_models(
         providers={"openai": {"base_url": base_url, "api_key": "k"}},
-        tiers={"fast": {"models": ["openai/gpt-4o"], "retries": 0}},
+        tiers={
+            "fast": {"models": ["openai/gpt-4o"], "retries": 0},
+            "dear": {"models": ["openai/gpt-4o"], "max_cost": "0.000000001"},
+        },
         data_dir=str(provider.folder),
     ) as models:
         yield models
@@ -129,6 +133,23 @@ async def test_a_stream_that_was_read_to_its_end_is_on_record(provider: Provider
     await asyncio.gather(*(read(number) for number in range(1, ASKED)))
     assert provider.unannounced == 0
     assert untold == []
+
+
+async def test_a_caller_who_is_refused_is_told_when_it_is_on_record(provider: Provider, models: Models) -> None:
+    await models.generate_text("tier:fast", prompt="hello")
+    with pytest.raises(LimitError):
+        await models.generate_text("tier:dear", prompt="hello", request_id="refused")
+    assert ends(provider.folder)["refused"] == "cost_too_high"
+
+
+async def test_the_result_of_a_stream_opens_no_ledger_that_was_closed(provider: Provider, models: Models) -> None:
+    stream = models.stream_text("tier:fast", prompt="hello")
+    async for _ in stream:
+        pass
+    await models.close()
+    shutil.rmtree(provider.folder)
+    assert (await stream.result()).text == "Hello"
+    assert not provider.folder.exists()
 
 
 async def test_records_of_requests_at_once_share_their_writes(provider: Provider, models: Models) -> None:

@@ -1,7 +1,7 @@
 import os
 import sqlite3
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -316,9 +316,12 @@ def test_an_open_attempt_that_turns_out_to_be_no_record_counts_as_corrupt(folder
     assert left(folder) == []
 
 
-def test_a_segment_without_its_header_still_gives_its_frames(folder: Path, drainer: Drainer) -> None:
+@pytest.mark.parametrize("dump", [frames.dump_frame, frame_of_old])
+def test_a_segment_without_its_header_still_gives_its_frames(
+    folder: Path, drainer: Drainer, dump: Callable[[Record], bytes]
+) -> None:
     path = folder / "journal" / "1-1-1.00000001.journal"
-    path.write_bytes(bytes(8) + frames.dump_frame(settled(started(1))))
+    path.write_bytes(bytes(8) + dump(settled(started(1))))
     drain_all(drainer)
     assert len(rows(folder, ATTEMPTS)) == 1
     assert rows(folder, "SELECT * FROM counters") == [("corrupt", 1)]

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.made import closed, request, started
+from ledger.made import closed, request, settled, started
 from podium.ledger import Started, frames
 from podium.ledger.records import Payload, Record
+from podium.types import Usage
 
 RECORDS: list[Record] = [
     *request(1),
@@ -91,6 +92,20 @@ def test_a_frame_that_is_whole_but_no_record_of_this_version_counts_as_corrupt()
 def test_a_lone_surrogate_in_a_name_does_not_cost_the_record() -> None:
     reading = frames.read(frames.dump_frame(started(user_id="jane\ud800")), final=True)
     assert [each.user_id for each in reading.records if hasattr(each, "user_id")] == ["jane?"]
+
+
+def test_an_integer_of_more_than_64_bits_does_not_cost_the_record() -> None:
+    """Providers may send any, and what they say of usage beyond the usual is kept as it is."""
+    usage = Usage(input=2**70, extra={"x": {"odd": 2**70, "odder": [-(2**70)]}})
+    (read,) = frames.read(frames.dump_frame(settled(started(), usage=usage)), final=True).records
+    assert read.usage == Usage(input=2**63 - 1, extra={"x": {"odd": 2**63 - 1, "odder": [-(2**63)]}})
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 64, 70_000])
+def test_a_frame_holds_as_many_records_as_were_written_together(count: int) -> None:
+    together = [started(number) for number in range(count)]
+    frame = frames.dump_frame(*together)
+    assert frames.read(frame, final=True) == (together, len(frame), 0, 0)
 
 
 def test_a_header_tells_its_version_and_nothing_else_is_a_header() -> None:

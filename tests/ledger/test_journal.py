@@ -311,10 +311,29 @@ def test_a_full_group_and_a_payload_wait_for_nobody(folder: Path, gathering: Jou
         gathering.append(started(number))
     assert len(read_all(folder)) == 65
     gathering.append(started(65))
-    gathering.append(
-        Payload(request_id="request-65", requested_at=1.0, attempt=1, kind="request", at=1.0, sha256=b"", size=9, body=b"." * 9)
+    body = Payload(
+        request_id="request-65", requested_at=1.0, attempt=1, kind="request", at=1.0, sha256=b"", size=9, body=b"." * 9
     )
+    gathering.append(body)
     assert len(read_all(folder)) == 67
+    assert files(folder)[0].read_bytes().endswith(frames.dump_frame(started(65)) + frames.dump_frame(body)), "a frame each"
+
+
+def test_what_comes_after_the_end_is_counted_as_lost_where_records_are_gathered_too(gathering: Journal) -> None:
+    gathering.close()
+    gathering.append(started(1))
+    gathering.append(closed(started(1)))
+    assert gathering.lost == 2
+
+
+@pytest.mark.usefixtures("no_groups")
+def test_a_record_that_cannot_be_written_fails_whoever_made_it_and_costs_no_other(folder: Path, gathering: Journal) -> None:
+    first = gathering.append(started(1))
+    with pytest.raises(TypeError):
+        gathering.append(started(2, tags=(object(),)))
+    gathering.hand_over(gathering.append(started(3)))
+    assert first
+    assert read_all(folder) == [started(0), started(1), started(3)]
 
 
 def test_what_nobody_asks_for_is_written_with_the_next_group(folder: Path, gathering: Journal) -> None:

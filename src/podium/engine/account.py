@@ -53,6 +53,7 @@ class Account:
         "_facts",
         "_hears",
         "_holds",
+        "_ledger",
         "_plan",
         "_recorded",
         "_request",
@@ -90,8 +91,10 @@ class Account:
         """Whether the first launches are behind it: each that comes now repeats, replaces or hedges one."""
         self._hears = hears
         """Takes the end of a request that a ramp looks at."""
+        self._ledger: Ledger | None = None
+        """What has the last record."""
         self._recorded = 0
-        """The number of the last record."""
+        """Its number there."""
         self._facts = RequestFacts(
             request_id=request_id,
             started_at=time.time(),
@@ -144,14 +147,14 @@ class Account:
             started = self._started[call.number] = self._start(call, endpoint, now, streamed, reserved_pico)
         ledger = self._books.ledger
         if ledger is not None:
-            self._recorded = ledger.started(started)
+            self._ledger, self._recorded = ledger, ledger.started(started)
             if ledger.keeps_payloads:
                 self._recorded = ledger.payload(started, "request", msgspec.json.encode(self._request))
 
     def hand_over(self) -> None:
         """See to it that what is on record so far outlives the process: before bytes leave, and before the caller is told."""
-        if self._books.ledger is not None:
-            self._books.ledger.hand_over(self._recorded)
+        if self._ledger is not None:
+            self._ledger.hand_over(self._recorded)
 
     def _check_arm(self, call: Call) -> None:
         """Refuse to ask further for an arm that was taken back; a judge only reads what was answered before."""
@@ -209,7 +212,7 @@ class Account:
             if closing:
                 self._closing.append(entry)
             else:
-                self._recorded = ledger.settled(entry)
+                self._ledger, self._recorded = ledger, ledger.settled(entry)
             if ledger.keeps_payloads and call.response is not None:
                 self._recorded = ledger.payload(started, "response", msgspec.json.encode(call.response))
         self._watch.observe(self._observation(call, attempt, started, endpoint, price, cost_pico))
@@ -322,6 +325,7 @@ class Account:
     ) -> None:
         """Tell the ledger how the request ended, with the attempts that ended with it."""
         facts = self._facts
+        self._ledger = ledger
         closing, self._closing = self._closing, []
         if len(closing) == 1 and counted is not None and closing[0].started.attempt == counted.number:
             self._recorded = ledger.closed(

@@ -117,7 +117,7 @@ class Admission:
                 await self._slots.acquire()
                 self._holds_slot = True
             await self._open(endpoints)
-            if self._is_priced:
+            if self._is_priced and self.measured is None:
                 self.measured = measure(request)
             return self._admit(request, await self._reserve(request)) if self._limited else request
 
@@ -210,6 +210,11 @@ class Admission:
         if self._spending is not None:
             self._spending.release()
             self._spending = self.purse = None
+
+    def withdraw(self) -> None:
+        """Give everything back: the caller has left."""
+        self.leave()
+        self.forgo()
 
     def settle(self, calls: Sequence[Call]) -> None:
         """Give back what was reserved and not used."""

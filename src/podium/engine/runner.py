@@ -147,13 +147,15 @@ class Run:
         self._deadline = self._begun_at + self._time_s
         try:
             await self._enter()
-        except PodiumError as error:
-            if not self._ended:
+        except BaseException as error:
+            if self._ended:  # left while it waited
+                self._admission.withdraw()
+            elif isinstance(error, PodiumError):
                 self._end(error)
+            self._account.hand_over()
             raise
-        if self._ended:  # left while it waited
-            self._admission.leave()
-            self._admission.forgo()
+        if self._ended:
+            self._admission.withdraw()
             return
         self._timers.append(self._loop.call_at(self._deadline, self._signal, Expired()))
         self._perform(self._machine.begin(self._view()))

@@ -52,7 +52,7 @@ class _File:
         self.descriptor = descriptor
         self.position = position
         self.version = frames.version_of(os.pread(descriptor, frames.HEADER_SIZE, 0))
-        self.load = frames.loader_of(self.version or frames.VERSION)
+        self.load = frames.loader_of(self.version)
         self.known = False
         """Whether its header was looked at, and is of no newer version."""
         self.whole = False

@@ -17,7 +17,7 @@ Rules.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -40,8 +40,9 @@ LONGEST_PAYLOAD = 256 * 2**20
 """No frame is longer; a length beyond it is damage."""
 
 _ARRAYS_SINCE = 3
-_ARRAY_OF_ONE = b"\x91"
-"""How an array of one begins in MessagePack."""
+_SHORT_ARRAYS = tuple(bytes((0x90 + count,)) for count in range(16))
+"""How an array begins in MessagePack, by its length (https://github.com/msgpack/msgpack/blob/master/spec.md#array-format-family)."""
+_LONG_ARRAY = struct.Struct(">BI")
 
 _ENCODE = msgspec.msgpack.Encoder().encode
 
@@ -91,11 +92,20 @@ def load_lazily(payload: bytes) -> list[Any]:
 
 
 def _load_single_lazily(payload: bytes) -> list[Any]:
-    return load_lazily(_ARRAY_OF_ONE + payload)
+    return load_lazily(_SHORT_ARRAYS[1] + payload)
 
 
-def loader_of(version: int) -> Load:
-    """Return what `load_lazily` is for the segments of a version."""
+def _load_any_lazily(payload: bytes) -> list[Any]:
+    try:
+        return load_lazily(payload)
+    except msgspec.DecodeError:
+        return _load_single_lazily(payload)
+
+
+def loader_of(version: int | None) -> Load:
+    """Return what `load_lazily` is for the segments of a version; None: it is not known."""
+    if version is None:
+        return _load_any_lazily
     return load_lazily if version >= _ARRAYS_SINCE else _load_single_lazily
 
 
@@ -112,24 +122,38 @@ class Reading(NamedTuple):
     """1 where the piece ends in an unfinished frame that nobody will finish."""
 
 
-def dump_frame(*records: Record) -> bytes:
-    """Return records as a frame."""
+def dump_record(record: Record) -> bytes:
+    """Return a record as a part of a frame."""
     try:
-        payload = _ENCODE(records)
-    except UnicodeEncodeError:
-        payload = _ENCODE(_printable(msgspec.to_builtins(records)))
+        return _ENCODE(record)
+    except (UnicodeEncodeError, OverflowError):
+        return _ENCODE(_writable(msgspec.to_builtins(record)))
+
+
+def join_frame(dumped: Sequence[bytes]) -> bytes:
+    """Return the frame of some records, each as `dump_record` makes it."""
+    count = len(dumped)
+    head = _SHORT_ARRAYS[count] if count < len(_SHORT_ARRAYS) else _LONG_ARRAY.pack(0xDD, count)
+    payload = b"".join((head, *dumped))
     size = len(payload)
     return _HEAD.pack(_MARK, size, crc32(payload, size)) + payload
 
 
-def _printable(plain: object) -> object:
-    """A lone surrogate has no UTF-8; a caller's odd tag must not cost the record."""
+def dump_frame(*records: Record) -> bytes:
+    """Return records as a frame."""
+    return join_frame([dump_record(record) for record in records])
+
+
+def _writable(plain: object) -> object:
+    """A lone surrogate has no UTF-8, and an integer of more than 64 bits no place; an odd one must not cost the record."""
     if isinstance(plain, str):
         return plain.encode("utf-8", "replace").decode()
+    if isinstance(plain, int):
+        return min(max(plain, -(2**63)), 2**63 - 1)
     if isinstance(plain, list | tuple):
-        return [_printable(each) for each in plain]
+        return [_writable(each) for each in plain]
     if isinstance(plain, dict):
-        return {_printable(name): _printable(value) for name, value in plain.items()}
+        return {_writable(name): _writable(value) for name, value in plain.items()}
     return plain
 
 

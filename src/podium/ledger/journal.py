@@ -16,10 +16,10 @@ belongs to attempts that were already sent waits in memory all the same.
 
 Rules.
 - A write that the disk took only in part is undone, so that no torn frame stays in front of a good one.
-- Records that are written together are one frame: torn by the end of the process or the machine, they were never recorded,
-  as none of them had been sent, or told of, yet.
+- Records that are written together are one frame. Torn by the end of the process it was never written, and nobody had been
+  told of any of them; a loss of power may take all of the last group.
 - A forked child lets its parent's segment go and begins one of its own at its first record.
-- The journal as a whole may be at most `most_bytes`, all processes together, looked at every tenth of a second.
+- The journal as a whole may be at most `most_bytes`, all processes together, looked at every second.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Literal
 
 from podium.errors import StoreError
-from podium.ledger.frames import HEADER_SIZE, dump_frame
+from podium.ledger.frames import HEADER_SIZE, dump_record, join_frame
 from podium.ledger.records import Payload, Record, Started
 from podium.ledger.segments import Segment, create_segment, new_writer, sizes
 
@@ -73,8 +73,9 @@ class Journal:
         self._most_bytes = most_bytes
         self._deferred_bytes = deferred_bytes
         self._clear()
-        os.register_at_fork(after_in_child=in_child(weakref.WeakMethod(self._forked)))
-        atexit.register(in_child(weakref.WeakMethod(self._end_group)))  # a process may end within a group, and close nothing
+        os.register_at_fork(after_in_child=weakly(weakref.WeakMethod(self._forked)))
+        self._at_exit = weakly(weakref.WeakMethod(self._end_group))
+        atexit.register(self._at_exit)  # a process may end within a group, and close nothing
 
     def _clear(self) -> None:
         self._lock = threading.RLock()
@@ -85,7 +86,7 @@ class Journal:
         self._named = False
         """Whether a segment's name is newer than what the disk has."""
         self._full = False
-        self._gathered: list[Record] = []
+        self._gathered: list[bytes] = []
         self._handing = False
         self._handed = 0
         """The number of the last record that is not gathered any more."""
@@ -117,16 +118,20 @@ class Journal:
 
         Raises `StoreError` for a `Started` under `on_full: refuse`, where the disk does not take it.
         """
+        dumped = [dump_record(record) for record in records]
+        is_body = isinstance(records[0], Payload)
         with self._lock:
             if self._on_full == "refuse":
-                frame = dump_frame(*records)
-                if not self._take(frame, len(records)):
+                frame = join_frame(dumped)
+                if not self._take(frame, len(dumped)):
                     self._refuse(records[0])
-                    self._defer(frame, len(records))
+                    self._defer(frame, len(dumped))
                 return 0
-            self._gathered += records
+            if is_body:  # as long as it may be, it gets a frame of its own
+                self._hand_over()
+            self._gathered += dumped
             number = self._handed + len(self._gathered)
-            few = self._gathers and len(self._gathered) < _GATHERED and not isinstance(records[0], Payload)
+            few = self._gathers and len(self._gathered) < _GATHERED and not (is_body or self._closed)
             if not few or self._keeper is None:  # the keeper sees to what nobody asks for
                 self._hand_over()
             return number
@@ -142,12 +147,12 @@ class Journal:
             return
         self._handing = True
         try:
-            while records := self._gathered:
+            while dumped := self._gathered:
                 self._gathered = []
-                frame = dump_frame(*records)
-                if not self._take(frame, len(records)):
-                    self._defer(frame, len(records))
-                self._handed += len(records)
+                frame = join_frame(dumped)
+                if not self._take(frame, len(dumped)):
+                    self._defer(frame, len(dumped))
+                self._handed += len(dumped)
         finally:
             self._handing = False
 
@@ -321,6 +326,7 @@ class Journal:
             self._waiting.clear()
             self._stop.set()
             keeper = self._keeper
+        atexit.unregister(self._at_exit)
         if keeper is not None:
             keeper.join()
         with self._lock:
@@ -340,11 +346,11 @@ class Journal:
                 os.close(descriptor)
 
 
-def in_child(method: weakref.WeakMethod[Callable[[], None]]) -> Callable[[], None]:
-    """A function for `register_at_fork`, which never forgets, that keeps nothing alive."""
+def weakly(method: weakref.WeakMethod[Callable[[], None]]) -> Callable[[], None]:
+    """A function that calls a method as long as its object lives, for registers that never forget: it keeps nothing alive."""
 
     def call() -> None:
-        if (forked := method()) is not None:
-            forked()
+        if (living := method()) is not None:
+            living()
 
     return call

@@ -24,7 +24,7 @@ from podium.errors import StoreError
 from podium.ledger import segments
 from podium.ledger.drain_thread import DrainThread, Retention
 from podium.ledger.drainer import LOCK_NAME, Drainer
-from podium.ledger.journal import Fsync, Journal, OnFull, in_child
+from podium.ledger.journal import Fsync, Journal, OnFull, weakly
 from podium.ledger.memory import MemoryJournal, MemoryStore
 from podium.ledger.records import Closed, Ended, Payload, Settled, Started
 from podium.ledger.reprice import Repriced, reprice
@@ -379,4 +379,4 @@ class Ledger:
 
 
 def _watch_forks(ledger: Ledger) -> None:
-    os.register_at_fork(after_in_child=in_child(weakref.WeakMethod(ledger._in_child)))
+    os.register_at_fork(after_in_child=weakly(weakref.WeakMethod(ledger._in_child)))

@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 
 from podium.errors import RequestError
 from podium.ledger.cells import add_attempt, add_entry, add_to_sums
-from podium.ledger.journal import in_child
+from podium.ledger.journal import weakly
 from podium.ledger.recent import MOST_CELLS, Names, RecentSums
 from podium.ledger.records import Closed, Ended, Record, Settled
 from podium.ledger.rows import amount_of, microseconds, tokens_of
@@ -40,7 +40,7 @@ class MemoryStore:
     def __init__(self, most_cells: int = MOST_CELLS) -> None:
         self._most = most_cells
         self._clear()
-        os.register_at_fork(after_in_child=in_child(weakref.WeakMethod(self._clear)))
+        os.register_at_fork(after_in_child=weakly(weakref.WeakMethod(self._clear)))
 
     def _clear(self) -> None:
         self._lock = threading.Lock()

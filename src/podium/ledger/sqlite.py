@@ -24,7 +24,7 @@ from typing import Literal
 
 from podium.errors import StoreError
 from podium.ledger import sqlite_recordings, sqlite_reprice, sqlite_rows, sqlite_usage
-from podium.ledger.journal import in_child
+from podium.ledger.journal import weakly
 from podium.ledger.payloads import PayloadFile
 from podium.ledger.schema import MIGRATIONS
 from podium.ledger.store import Batch, Price, Priced, Question, Recording, Sought, Sums, Unstorable
@@ -61,9 +61,9 @@ class SqliteStore:
         """Whether this process was forked in the middle of the parent's work, and may not touch the files."""
         if folder is not None:
             os.register_at_fork(
-                before=in_child(weakref.WeakMethod(self._before_fork)),
-                after_in_parent=in_child(weakref.WeakMethod(self._in_parent)),
-                after_in_child=in_child(weakref.WeakMethod(self._in_child)),
+                before=weakly(weakref.WeakMethod(self._before_fork)),
+                after_in_parent=weakly(weakref.WeakMethod(self._in_parent)),
+                after_in_child=weakly(weakref.WeakMethod(self._in_child)),
             )
 
     # --- forks ----------------------------------------------------------------------------------------------------------
