@@ -66,7 +66,7 @@ class Journal:
         gathers: bool = False,
     ) -> None:
         self.folder = folder
-        self._gathers = gathers
+        self._gathers = gathers and on_full == "continue"
         self._fsync = fsync
         self._on_full = on_full
         self._segment_bytes = segment_bytes
@@ -121,20 +121,29 @@ class Journal:
         dumped = [dump_record(record) for record in records]
         is_body = isinstance(records[0], Payload)
         with self._lock:
-            if self._on_full == "refuse":
-                frame = join_frame(dumped)
-                if not self._take(frame, len(dumped)):
-                    self._refuse(records[0])
-                    self._defer(frame, len(dumped))
+            if not self._gathers:
+                self._write_now(records[0], join_frame(dumped), len(dumped))
                 return 0
             if is_body:  # as long as it may be, it gets a frame of its own
                 self._hand_over()
             self._gathered += dumped
             number = self._handed + len(self._gathered)
-            few = self._gathers and len(self._gathered) < _GATHERED and not (is_body or self._closed)
+            few = len(self._gathered) < _GATHERED and not (is_body or self._closed)
             if not few or self._keeper is None:  # the keeper sees to what nobody asks for
                 self._hand_over()
             return number
+
+    def _write_now(self, first: Record, frame: bytes, count: int) -> None:
+        if self._take(frame, count):
+            return
+        if self._on_full == "refuse" and isinstance(first, Started):
+            self.refused += 1
+            raise StoreError(
+                f"{first.provider}/{first.model} was not asked: the ledger in {self.folder} cannot record it ({self.problem}).",
+                code="ledger_full",
+                hint="Make room on its disk, or set `on_full: continue` to go on without a record.",
+            )
+        self._defer(frame, count)
 
     def hand_over(self, number: int) -> None:
         """See to it that the record of this number and all before it are with the kernel, or wait for the disk."""
@@ -202,16 +211,6 @@ class Journal:
             os.close(last)
         self._start_keeper()
         return descriptor
-
-    def _refuse(self, record: Record) -> None:
-        if isinstance(record, Started):
-            self.refused += 1
-            raise StoreError(
-                f"{record.provider}/{record.model} was not asked: the ledger in {self.folder} cannot record it "
-                f"({self.problem}).",
-                code="ledger_full",
-                hint="Make room on its disk, or set `on_full: continue` to go on without a record.",
-            )
 
     # --- what has to wait -----------------------------------------------------------------------------------------------
 
