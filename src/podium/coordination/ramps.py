@@ -223,9 +223,9 @@ class SqliteRamps:
         """
         with self._store.writing() as db:
             taken = db.execute(
-                "INSERT INTO ramp_leader VALUES (1, ?1, ?3) ON CONFLICT DO UPDATE SET holder = ?1, until = ?3"
-                " WHERE holder = ?1 OR until <= ?2 OR until > ?4",
-                (holder, at, until, until + (until - at)),
+                "INSERT INTO ramp_leader VALUES (1, :holder, :until) ON CONFLICT DO UPDATE SET holder = :holder, until = :until"
+                " WHERE holder = :holder OR until <= :at OR until > :latest",
+                {"holder": holder, "at": at, "until": until, "latest": until + (until - at)},
             )
             return taken.rowcount > 0
 

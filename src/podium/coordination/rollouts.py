@@ -476,8 +476,8 @@ def _history(db: sqlite3.Connection, name: str | None, most: int) -> Iterator[Ch
     """Read changes, the latest first; `most` -1: all."""
     rows = db.execute(
         "SELECT id, name, action, at, who, why, before, after, undoes FROM history"
-        " WHERE ?1 IS NULL OR name = ?1 ORDER BY id DESC LIMIT ?2",
-        (name, most),
+        " WHERE :name IS NULL OR name = :name ORDER BY id DESC LIMIT :most",
+        {"name": name, "most": most},
     )
     for number, rollout, action, at, who, why, before, after, undoes in rows.fetchall():
         yield Change(

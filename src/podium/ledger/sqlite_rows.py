@@ -13,7 +13,6 @@ Rules.
 
 from __future__ import annotations
 
-import itertools
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -120,11 +119,18 @@ def _insert(connection: sqlite3.Connection, table: str, columns: Columns) -> Non
 
 @lru_cache(maxsize=128)
 def _inserting(table: str, same: tuple[str, ...], own: tuple[str, ...], count: int) -> str:
-    """The statement that inserts so many rows; its values are those that they share, then those of each row."""
-    shared = [f"?{number}" for number in range(1, len(same) + 1)]
-    numbers = itertools.count(len(same) + 1)
-    rows = (f"({', '.join([*shared, *(f'?{next(numbers)}' for _ in own)])})" for _ in range(count))
-    return f"INSERT INTO {table} ({', '.join((*same, *own))}) VALUES {', '.join(rows)}"
+    """The statement that inserts so many rows; its values are those that they share, then those of each row.
+
+    Not by numbered parameters: since CPython 3.12 each value is looked for among their names, one after another.
+    """
+    row = f"({', '.join('?' * len(own))})"
+    rows = f"VALUES {', '.join([row] * count)}"
+    into = f"INSERT INTO {table} ({', '.join((*same, *own))})"
+    if not same:
+        return f"{into} {rows}"
+    shared = ", ".join(f"? AS same{number}" for number in range(len(same)))
+    picked = [f"same{number}" for number in range(len(same))] + [f"column{number + 1}" for number in range(len(own))]
+    return f"{into} SELECT {', '.join(picked)} FROM (SELECT {shared}) CROSS JOIN ({rows})"
 
 
 def _unknown(connection: sqlite3.Connection, table: str, columns: Columns) -> Columns:
