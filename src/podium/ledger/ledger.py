@@ -1,10 +1,11 @@
 """The ledger as its users see it: record what happens, ask what happened.
 
-Theory. The request's side is a few calls that hand a record to the kernel and return; everything else happens on two threads
+Theory. The request's side is a few calls that take a record and return; everything else happens on two threads
 that begin with the first record. What the store is, and whether it answers, the request never learns. A ledger in memory has
 no threads: its records are in their sums when the call returns.
 
 Rules.
+- Whatever records returns the number that `hand_over` knows it by: a ledger that `gathers` keeps records until then.
 - `started` may raise `StoreError` (only under `on_full: refuse`, before anything is sent); what comes after it never does.
 - A forked child has its own journal and stands for election itself, from its first record on.
 """
@@ -26,7 +27,7 @@ from podium.ledger.drain_thread import DrainThread, Retention
 from podium.ledger.drainer import LOCK_NAME, Drainer
 from podium.ledger.journal import Fsync, Journal, OnFull, weakly
 from podium.ledger.memory import MemoryJournal, MemoryStore
-from podium.ledger.records import Closed, Ended, Payload, Settled, Started
+from podium.ledger.records import Closed, Ended, Payload, Record, Settled, Started
 from podium.ledger.reprice import Repriced, reprice
 from podium.ledger.sqlite import SqliteStore
 from podium.ledger.store import Price, Priced, Recording, Sought, Store
@@ -152,33 +153,28 @@ class Ledger:
 
     def started(self, record: Started) -> int:
         """Record an attempt, before it is sent. Raises `StoreError` under `on_full: refuse`, where that cannot be done."""
-        if not self._running:
-            self.start()
-        return self._journal.append(record)
+        return self._record(record)
 
     def settled(self, record: Settled) -> int:
         """Record how an attempt ended."""
-        if not self._running:
-            self.start()
-        return self._journal.append(record)
+        return self._record(record)
 
     def ended(self, record: Ended) -> int:
         """Record how a request ended."""
-        if not self._running:
-            self.start()
-        return self._journal.append(record)
+        return self._record(record)
 
     def closed(self, record: Closed) -> int:
         """Record how a request ended, and the attempt that it is counted at with it."""
-        if not self._running:
-            self.start()
-        return self._journal.append(record)
+        return self._record(record)
 
     def close_request(self, settled: Sequence[Settled], ended: Ended) -> int:
         """Record how a request ended, and its attempts that ended with it, in one write."""
+        return self._record(*settled, ended)
+
+    def _record(self, *records: Record) -> int:
         if not self._running:
             self.start()
-        return self._journal.append(*settled, ended)
+        return self._journal.append(*records)
 
     def hand_over(self, number: int) -> None:
         """See to it that a record outlives the process; `number` is what recording it returned."""
@@ -193,9 +189,7 @@ class Ledger:
         """Record the body of an attempt's request or answer: its SHA-256, and itself under `payloads: full` (at most 1 MiB)."""
         if self._payloads == "none":
             return 0
-        if not self._running:
-            self.start()
-        return self._journal.append(
+        return self._record(
             Payload(
                 request_id=started.request_id,
                 requested_at=started.requested_at,
