@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from podium.catalog.price_sheet import Row, Tier, Variant
 from podium.catalog.pricing import Price, PriceBook
+from podium.catalog.profiles import profile
 from podium.engine.estimate import (
     MOST_IMAGE_TOKENS,
     PER_MESSAGE,
@@ -22,14 +23,18 @@ from podium.engine.estimate import (
     can_tighten,
     count,
     estimate,
+    highest_pico,
     measure,
+    usual_pico,
 )
+from podium.engine.prices.book import find_target
 from podium.routing.limits import PICO
 from podium.routing.snapshot import ModelEntry, Plan, Provider, Snapshot, Strategy
 from podium.types import (
     Media,
     Message,
     Opaque,
+    Output,
     Part,
     Reasons,
     Request,
@@ -76,6 +81,7 @@ BOOK = PriceBook(
         "claude/claude-sonnet-4-5": row("3", "15", cache_write_1h_per_million=Decimal(6)),
         "acme/big": row("1", "2"),
         "acme/half": Row(input_per_million=Decimal(1)),
+        "acme/tiered": row("1", "2", tiers=(Tier(above=1000, input_per_million=Decimal(3)),)),
     }
 )
 
@@ -225,6 +231,76 @@ def test_images_tools_calls_and_schemas_are_counted() -> None:
     (openai, claude) = estimate(request, plan("openai/gpt-4o", "claude/claude-sonnet-4-5"), SNAPSHOT, BOOK).legs
     assert openai.input_tokens == measured.text_bytes + measured.added + MOST_IMAGE_TOKENS
     assert claude.input_tokens < openai.input_tokens
+
+
+TEXTS = st.lists(st.lists(st.text(max_size=20), max_size=3), max_size=3)
+
+
+@given(system=st.lists(st.text(max_size=20), max_size=2), said=TEXTS)
+def test_text_alone_is_counted_as_it_is_beside_anything_else(system: list[str], said: list[list[str]]) -> None:
+    def parts(texts: list[str]) -> tuple[Text, ...]:
+        return tuple(Text(text=text) for text in texts)
+
+    messages = tuple(Message(role="user", parts=parts(texts)) for texts in said)
+    plain = Request(model="x", system=parts(system), messages=messages)
+    last = Message(role="user", parts=(Media(kind="image", data="A"),))
+    alone, beside = measure(plain), measure(plain.replace(messages=(*messages, last)))
+    texts = [*system, *(text for each in said for text in each)]
+    assert alone.text_bytes == beside.text_bytes == sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+    assert (alone.images, alone.unbounded, beside.images) == (0, None, 1)
+    assert alone.added == PER_REQUEST + len(said) * PER_MESSAGE + len(texts) * PER_PART == beside.added - PER_MESSAGE - PER_PART
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"extra": {"openai_chat": {"user": "jane"}}},
+        {"tools": (Tool(name="f", parameters={"type": "object"}),)},
+        {"output": Output(kind="json_schema", schema={"type": "object"})},
+        {"messages": (Message(role="user", parts=(Text(text="x"),), extra={"openai_chat": {"name": "jane"}}),)},
+        {"messages": (Message(role="user", parts=(Text(text="x", extra={"anthropic": {"cache_control": {}}}),)),)},
+        {"system": (Text(text="", extra={"anthropic": {"cache_control": {}}}),)},
+    ],
+)
+def test_whatever_is_said_beside_the_text_counts_too(more: dict[str, Any]) -> None:
+    assert measure(ask("x").replace(**more)).text_bytes > len("x") + 20
+
+
+USUAL = ask("x" * 100, sampling=Sampling(max_tokens=50))
+
+
+@pytest.mark.parametrize(
+    ("request_", "name", "usual"),
+    [
+        (USUAL, "openai/gpt-4o", True),
+        (USUAL, "eu/fast", True),
+        (USUAL, "local/llama", True),
+        (ask("x"), "openai/gpt-4o", True),
+        (ask("x"), "acme/big", False),  # its output has no bound that need not be sent
+        (ask("x", sampling=Sampling(max_tokens=50, n=3)), "openai/gpt-4o", True),
+        (ask("x", sampling=Sampling(max_tokens=50, n=-3)), "openai/gpt-4o", True),
+        (ask(Media(kind="image", data="A"), sampling=Sampling(max_tokens=50)), "openai/gpt-4o", True),
+        (ask(Media(kind="audio", data="A")), "openai/gpt-4o", False),
+        (ask(Media(kind="audio", data="A")), "local/llama", False),
+        (USUAL, "acme/half", False),
+        (USUAL, "acme/tiered", False),
+        (ask("x", sampling=Sampling(max_tokens=50, service_tier="priority")), "openai/gpt-4.1", False),
+        (ask("x", sampling=Sampling(max_tokens=50), extra={"anthropic": {"speed": "fast"}}), "claude/claude-sonnet-4-5", False),
+    ],
+)
+def test_a_usual_request_is_bounded_as_any_other(request_: Request, name: str, usual: bool) -> None:
+    provided, book = SNAPSHOT.providers[target(name).provider], BOOK
+    found = find_target(book, provided, target(name).model)
+    assert found is not None
+    entry = provided.models.get(target(name).model)
+    facts = profile(provided.kind, entry.upstream if entry else target(name).model)
+    measured = measure(request_)
+    bound = usual_pico(request_, measured, facts, found, provided.dialect)
+    made = estimate(request_, plan(name), SNAPSHOT, book)
+    assert (bound is not None) == usual
+    if bound is not None:
+        assert (bound, False) == (made.total(), made.explicit)
+        assert highest_pico(request_, measured, facts, found, provided.dialect, 0.0) == bound
 
 
 # --- against what really is charged -------------------------------------------------------------------------------------

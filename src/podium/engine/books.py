@@ -58,6 +58,8 @@ class Books:
         self._limits: Limits | None = None
         self._publisher: Publisher | None = None
         self.track_cost = snapshot.track_cost
+        self.prices_come_first = self._must_price()
+        """Whether a price must be known before an attempt is sent: a ledger that outlives the process says what it may cost."""
         self.problems: list[str] = []
         """What is wrong with the books, in sentences for the user."""
         self.metrics = Metrics(
@@ -115,16 +117,14 @@ class Books:
 
     def find_price(self, endpoint: Endpoint) -> Found | None:
         """The price of what an endpoint sells; None where none is known. Limits of money need it in any case."""
-        book = self.pricing
         price = endpoint.price
-        if price is None or price[0] is not book:
+        if price is None or price[0] is not self._pricing or time.monotonic() >= self._look_at:
+            book = self.pricing
             with self._price_lock:  # the first look takes long; whoever comes meanwhile need not do it again
                 price = endpoint.price = (book, find_target(book, endpoint.provider, endpoint.target.model))
         return price[1]
 
-    @property
-    def prices_come_first(self) -> bool:
-        """Whether a price must be known before an attempt is sent: a ledger that outlives the process says what it may cost."""
+    def _must_price(self) -> bool:
         return self.track_cost and self._snapshot.data_dir is not None and self._snapshot.ledger.store == "sqlite"
 
     # --- limits ---------------------------------------------------------------------------------------------------------
@@ -162,6 +162,7 @@ class Books:
         """Keep to the limits of another snapshot from now on."""
         with self._lock:
             self._snapshot = snapshot
+            self.prices_come_first = self._must_price()
             if self._limits is not None:
                 self._limits.swap(snapshot)
 

@@ -24,7 +24,7 @@ from fnmatch import fnmatchcase
 from functools import cache, lru_cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -67,7 +67,7 @@ _ENCODINGS = (
 )
 
 
-class Measured(NamedTuple):
+class Measured(msgspec.Struct, frozen=True, gc=False):
     """What a request holds, counted once for all its legs."""
 
     text_bytes: int
@@ -140,10 +140,24 @@ def estimate(
     )
 
 
+def usual_pico(request: Request, measured: Measured, facts: Profile, found: Found, dialect: str) -> int | None:
+    """Return the most that one attempt of a usual request can cost, in pico-USD; None for any other: look closer at it.
+
+    Usual is a request that asks for nothing by which its price varies, and whose input and output have a bound of their own.
+    """
+    sampling, steady = request.sampling, found.price.steady
+    output = facts.max_output if sampling.max_tokens is None else sampling.max_tokens
+    if steady is None or not output or measured.unbounded is not None or sampling.service_tier or request.extra:
+        return None
+    read = measured.input_tokens(dialect) if measured.images else measured.text_bytes + measured.added
+    return steady(read, output * max(1, sampling.n) if sampling.n else output)
+
+
 def highest_pico(request: Request, measured: Measured, facts: Profile, found: Found, dialect: str, at: float) -> int | None:
     """Return the most that one attempt can cost, in pico-USD; None where that has no bound."""
-    if measured.unbounded is not None:
-        return None
+    usual = usual_pico(request, measured, facts, found, dialect)
+    if usual is not None or measured.unbounded is not None:
+        return usual
     sampling = request.sampling
     output = sampling.max_tokens if sampling.max_tokens is not None else facts.max_output or UNKNOWN_OUTPUT
     context = context_of(request, dialect)
@@ -220,6 +234,24 @@ def _least_output(thinking: Thinking) -> int:
 
 def measure(request: Request) -> Measured:
     """Count a request's bytes of text, images, and what its template may add."""
+    if request.tools or request.extra or request.output is not None:
+        return _measure_all(request)
+    parts: list[Part] = [*request.system]
+    for message in request.messages:
+        if message.extra:
+            return _measure_all(request)
+        parts += message.parts
+    size = 0
+    for part in parts:
+        if type(part) is not Text or part.extra:
+            return _measure_all(request)
+        text = part.text
+        size += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    return Measured(size, PER_REQUEST + len(request.messages) * PER_MESSAGE + len(parts) * PER_PART, 0, None)
+
+
+def _measure_all(request: Request) -> Measured:
+    """`measure` of a request that is more than text, as most are not."""
     sums = _Sums()
     sums.take(request)
     return Measured(sums.bytes, sums.added, sums.images, sums.unbounded)
