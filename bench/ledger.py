@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from rich.table import Table
 from bench.paired import Contender, compare
 from bench.upstream import upstream
 from podium import create_models
-from podium.ledger import Closed, Ledger, Settled, Started
+from podium.ledger import Ledger, RequestEnd, Settled, Started, settle, start
 from podium.ledger.schema import OF_ATTEMPTS, OF_ENTRIES, ROLLUPS, added
 from podium.ledger.sqlite import FILE_NAME, migrate
 from podium.types import Usage
@@ -115,8 +114,8 @@ def _calls(folder: Path) -> None:
         Console(width=120).print(f"{what}, drainer included: {more:.1f} us", style="bold")
 
 
-def _records(number: int, at: float) -> tuple[Started, Closed]:
-    started = Started(
+def _records(number: int, at: float) -> tuple[Started, Settled]:
+    started = start(
         request_id=f"{number:032x}",
         attempt=1,
         requested_at=at,
@@ -132,8 +131,8 @@ def _records(number: int, at: float) -> tuple[Started, Closed]:
         tags=(f"tag-{number % TAGS}", f"tag-{number % 7}"),
         reserved_pico=10**9,
     )
-    settled = Settled(
-        started=started,
+    settled = settle(
+        started,
         outcome="won",
         duration_s=0.8 + number % 1000 / 1000,
         usage=Usage(input=900 + number % 100, output=200 + number % 17),
@@ -142,8 +141,9 @@ def _records(number: int, at: float) -> tuple[Started, Closed]:
         price_source="bundled",
         finish_reason="stop",
         upstream_id=f"chatcmpl-{number:010}",
+        request=RequestEnd("ok", 0.8 + number % 1000 / 1000, answered=True, attempts=1),
     )
-    return started, Closed(settled=settled, outcome="ok", duration_s=settled.duration_s, answered=True)
+    return started, settled
 
 
 def _alone(folder: Path) -> None:
@@ -220,46 +220,60 @@ def _forget(path: Path) -> None:
 def _fill(path: Path) -> None:
     """Make a store of many entries by SQL alone, its sums by the statements that the drainer uses."""
     step_us = DAYS * 86_400_000_000 // ENTRIES
-    text: Callable[[str, int], str] = lambda name, count: f"'{name}-' || (n * 2654435761 % 4294967296 % {count})"  # noqa: E731
+    chance = "n * 2654435761 % 4294967296"
     facts = {
-        "started_us": f"1700000000000000 + n * {step_us}",
-        "requested_us": f"1700000000000000 + n * {step_us}",
-        "request_id": "lower(hex(randomblob(16)))",
-        "provider": "'openai'",
-        "model": text("model", MODELS),
-        "tier": text("tier", TIERS),
-        "user_id": text("user", USERS),
-        "team": text("team", TEAMS),
-        "tags": f"'[\"tag-' || (n % {TAGS}) || '\",\"tag-' || (n % 7 + {TAGS}) || '\"]'",
-        "outcome": "'ok'",
-        "role": "'answer'",
-        "attempt": "1",
-        "attempts": "1",
-        "winner": "1",
-        "metered": "1",
-        "input": "900 + n % 100",
-        "output": "200 + n % 17",
-        "cost_pico": "255000000 + n",
-        "reserved_pico": "1000000000",
-        "duration_us": "800000",
-        "first_content_us": "300000",
-        "price_version": "'2026-02'",
-        "price_source": "'bundled'",
-    }
+        "routes": (
+            MODELS,
+            {"provider": "'openai'", "model": "'model-' || n", "role": "'answer'", "tier": f"'tier-' || (n % {TIERS})"},
+        ),
+        "callers": (USERS, {"user_id": "'user-' || n", "team": f"'team-' || (n % {TEAMS})"}),
+        "labels": (TAGS * 7, {"tags": f"'[\"tag-' || (n % {TAGS}) || '\",\"tag-' || (n % 7 + {TAGS}) || '\"]'"}),
+        "endings": (
+            1,
+            {
+                "outcome": "'won'", "price_version": "'2026-02'", "price_source": "'bundled'", "metered": "1",
+                "request_outcome": "'ok'", "answered": "1", "attempts": "1",
+            },
+        ),
+        "closed": (
+            ENTRIES,
+            {
+                "started_us": f"1700000000000000 + n * {step_us}",
+                "requested_us": f"1700000000000000 + n * {step_us}",
+                "request_id": "lower(hex(randomblob(16)))",
+                "attempt": "1",
+                "route": f"{chance} % {MODELS} + 1",
+                "caller": f"{chance} % {USERS} + 1",
+                "labels": f"n % {TAGS * 7} + 1",
+                "ending": "1",
+                "duration_s": "0.8",
+                "request_duration_s": "0.8",
+                "first_content_s": "0.3",
+                "input": "900 + n % 100",
+                "output": "200 + n % 17",
+                "cost_pico": "255000000 + n",
+                "reserved_pico": "1000000000",
+                "upstream_id": "'chatcmpl-' || lower(hex(randomblob(12)))",
+                "conversation": "NULL",
+                "more": "NULL",
+            },
+        ),
+    }  # fmt: skip
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode=OFF")
         connection.execute("PRAGMA synchronous=OFF")
         connection.execute("PRAGMA cache_size=-400000")
         migrate(connection, str(path))
-        for table, at, sums in (("attempts", "started_us", OF_ATTEMPTS), ("entries", "requested_us", OF_ENTRIES)):
-            kinds = {row[1]: row[2] for row in connection.execute(f"PRAGMA table_info({table})")}
-            values = ", ".join(facts.get(name, "0" if kind == "INTEGER" else "''") for name, kind in kinds.items())
+        for table, (count, values) in facts.items():
+            kinds = {row[1]: row[2] for row in connection.execute(f"PRAGMA table_info({table})") if row[1] != "id"}
+            row = ", ".join(values.get(name, "0" if kind == "INTEGER" else "''") for name, kind in kinds.items())
             connection.execute(
-                f"INSERT INTO {table} WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers "
-                f"WHERE n + 1 < {ENTRIES}) SELECT {values} FROM numbers"
+                f"INSERT INTO {table} ({', '.join(kinds)}) WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 "
+                f"FROM numbers WHERE n + 1 < {count}) SELECT {row} FROM numbers"
             )
+        for table, at, sums in (("attempts", "started_us", OF_ATTEMPTS), ("entries", "requested_us", OF_ENTRIES)):
             for rollup in ROLLUPS:
-                connection.execute(added(rollup, table, at, sums))
+                connection.execute(added(rollup, f"closed_{table}", at, sums))
         connection.execute("PRAGMA journal_mode=WAL")
 
 

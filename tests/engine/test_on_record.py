@@ -14,7 +14,7 @@ from aiohttp import web
 
 from podium import Models, create_models
 from podium.errors import LimitError, PodiumError
-from podium.ledger import Closed, Ended, Started, frames
+from podium.ledger import Ended, Settled, Started, frames
 
 ANSWER = {
     "id": "chatcmpl-1",
@@ -92,7 +92,8 @@ async def models(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
 
 def ends(folder: Path) -> dict[str, str]:
     records = on_record(folder)
-    entries = [each.entry if isinstance(each, Closed) else each for each in records if isinstance(each, (Closed, Ended))]
+    entries = [each.entry for each in records if isinstance(each, Settled) and each.request_duration_s is not None]
+    entries += [each for each in records if isinstance(each, Ended)]
     return {each.request_id: each.outcome for each in entries}
 
 

@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from podium.ledger import Closed, Ended, Ledger, Settled, Started, UsageRow
+from msgspec.structs import astuple, replace
+
+from podium.ledger import Ended, Ledger, RequestEnd, Settled, Started, UsageRow, settle, start
 from podium.ledger.drainer import LOCK_NAME, Drainer
+from podium.ledger.facts import load_caller, load_ending, load_labels, load_route, pack_ending
 from podium.ledger.ledger import JOURNAL_FOLDER
 from podium.ledger.records import Record
 from podium.ledger.sqlite import SqliteStore
@@ -33,7 +36,7 @@ def started(number: int = 0, *, attempt: int = 1, at: float | None = None, **fac
         "reserved_pico": 9_000_000,
         **facts,
     }
-    return Started(**made)
+    return start(**made)
 
 
 def settled(of: Started, **facts: Any) -> Settled:
@@ -46,34 +49,42 @@ def settled(of: Started, **facts: Any) -> Settled:
         "price_source": "bundled",
         **facts,
     }
-    return Settled(started=of, **made)
+    return settle(of, **made)
 
 
 def ended(of: Started, **facts: Any) -> Ended:
+    route, caller = load_route(of.route), load_caller(of.caller)
     made: dict[str, Any] = {
         "outcome": "ok",
         "duration_s": 0.6,
         "winner": of.attempt,
         "attempts": of.attempt,
-        "tier": of.tier,
-        "experiment": of.experiment,
-        "user_id": of.user_id,
-        "team": of.team,
-        "tags": of.tags,
-        "provider": of.provider,
-        "model": of.model,
-        "rollout": of.rollout,
-        "arm": of.arm,
+        "tier": route.tier,
+        "experiment": route.experiment,
+        "user_id": caller.user_id,
+        "team": caller.team,
+        "tags": load_labels(of.labels).tags,
+        "provider": route.provider,
+        "model": route.model,
+        "rollout": route.rollout,
+        "arm": route.arm,
         **facts,
     }
     return Ended(request_id=of.request_id, requested_at=of.requested_at, **made)
 
 
-def closed(of: Started, **facts: Any) -> Closed:
+def closed(of: Started, **facts: Any) -> Settled:
     """What `settled` and `ended` say, in one record."""
-    made: dict[str, Any] = {"outcome": "ok", "duration_s": 0.6, "answered": True, "attempts": of.attempt}
-    last = facts.pop("settled", None)
-    return Closed(settled=settled(of) if last is None else last, **{**made, **facts})
+    told = {"outcome": "ok", "duration_s": 0.6, "answered": True, "attempts": of.attempt}
+    said = {name: facts.pop(f"request_{name}") for name in told if f"request_{name}" in facts}
+    return settled(of, request=RequestEnd(**{**told, **said}), **facts)
+
+
+def told_at_once(attempt: Settled, entry: Ended) -> Settled:
+    """An attempt and its request's end in one record."""
+    ending = load_ending(attempt.ending)
+    packed = pack_ending(*astuple(ending)[:-3], entry.outcome, entry.winner is not None, entry.attempts)
+    return replace(attempt, ending=packed, request_duration_s=entry.duration_s)
 
 
 def request(number: int = 0, **facts: Any) -> tuple[Started, Settled, Ended]:

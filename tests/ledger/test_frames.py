@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.made import closed, request, settled, started
-from podium.ledger import Started, frames
+from podium.ledger import Settled, Started, frames
+from podium.ledger.facts import load_caller
 from podium.ledger.records import Payload, Record
 from podium.types import Usage
 
@@ -91,14 +92,15 @@ def test_a_frame_that_is_whole_but_no_record_of_this_version_counts_as_corrupt()
 
 def test_a_lone_surrogate_in_a_name_does_not_cost_the_record() -> None:
     reading = frames.read(frames.dump_frame(started(user_id="jane\ud800")), final=True)
-    assert [each.user_id for each in reading.records if hasattr(each, "user_id")] == ["jane?"]
+    assert [load_caller(each.caller).user_id for each in reading.records if isinstance(each, Started)] == ["jane?"]
 
 
 def test_an_integer_of_more_than_64_bits_does_not_cost_the_record() -> None:
     """Providers may send any, and what they say of usage beyond the usual is kept as it is."""
     usage = Usage(input=2**70, extra={"x": {"odd": 2**70, "odder": [-(2**70)]}})
     (read,) = frames.read(frames.dump_frame(settled(started(), usage=usage)), final=True).records
-    assert read.usage == Usage(input=2**63 - 1, extra={"x": {"odd": 2**63 - 1, "odder": [-(2**63)]}})
+    assert isinstance(read, Settled)
+    assert read.usage == Usage(input=2**63 - 1, extra={"x": {"odd": 2**70, "odder": [-(2**70)]}})
 
 
 @pytest.mark.parametrize("count", [1, 15, 16, 64, 70_000])
@@ -112,13 +114,3 @@ def test_a_header_tells_its_version_and_nothing_else_is_a_header() -> None:
     assert frames.version_of(frames.HEADER) == frames.VERSION
     assert frames.version_of(frames.HEADER[:-1]) is None
     assert frames.version_of(b"PK\x03\x04" + bytes(4)) is None
-
-
-def test_a_started_that_is_read_lazily_is_the_same_when_all_of_it_is_asked() -> None:
-    records = frames.read(DATA, final=True, load=frames.load_lazily).records
-    assert [each.whole() if isinstance(each, frames.Opened) else each for each in records] == RECORDS
-    opened = [each for each in records if isinstance(each, frames.Opened)]
-    begun = [each for each in RECORDS if isinstance(each, Started)]
-    assert [(each.request_id, each.requested_at, each.attempt) for each in opened] == [
-        (each.request_id, each.requested_at, each.attempt) for each in begun
-    ]

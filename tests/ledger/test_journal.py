@@ -314,7 +314,7 @@ def test_a_full_group_and_a_payload_wait_for_nobody(folder: Path, gathering: Jou
     body = Payload(
         request_id="request-65", requested_at=1.0, attempt=1, kind="request", at=1.0, sha256=b"", size=9, body=b"." * 9
     )
-    gathering.append(body)
+    gathering.append_body(body)
     assert len(read_all(folder)) == 67
     assert files(folder)[0].read_bytes().endswith(frames.dump_frame(started(65)) + frames.dump_frame(body)), "a frame each"
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.made import NOON, ended, record, request, settled, started
+from ledger.made import NOON, ended, record, request, settled, started, told_at_once
 from podium.errors import RequestError
 from podium.ledger import Batch, Ended, Ledger, Price, Settled, UsageRow, total, usd
 from podium.ledger.cells import add_attempt
@@ -77,16 +77,17 @@ def questions(draw: st.DrawFn) -> dict[str, Any]:
 
 @settings(max_examples=300, deadline=None)
 @given(
-    st.lists(st.tuples(facts(), endings(), st.sampled_from(["ok", "throttled", "cancelled"])), max_size=12),
+    st.lists(st.tuples(facts(), endings(), st.sampled_from(["ok", "throttled", "cancelled"]), st.booleans()), max_size=12),
     st.lists(questions(), min_size=1, max_size=4),
 )
 def test_it_answers_every_question_that_it_takes_as_sqlite_does(
-    made: list[tuple[dict[str, Any], dict[str, Any], str]], asked: list[dict[str, Any]]
+    made: list[tuple[dict[str, Any], dict[str, Any], str, bool]], asked: list[dict[str, Any]]
 ) -> None:
     batch = Batch()
-    for number, (fact, ending, outcome) in enumerate(made):
+    for number, (fact, ending, outcome, at_once) in enumerate(made):
         first = started(number, **fact)
-        batch.add_all((settled(first, **ending), ended(first, outcome=outcome)))
+        attempt, entry = settled(first, **ending), ended(first, outcome=outcome)
+        batch.add_all((told_at_once(attempt, entry),) if at_once else (attempt, entry))
     on_disk, in_memory = SqliteStore(None), MemoryStore()
     on_disk.apply(batch)
     in_memory.apply(batch)

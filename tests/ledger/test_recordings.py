@@ -10,6 +10,7 @@ import pytest
 from ledger.made import NOON, ended, settled, started
 from podium.errors import RequestError
 from podium.ledger import REPLAY_TAG, Ledger, Recording
+from podium.ledger.facts import load_route
 from podium.ledger.ledger import PAYLOAD_LIMIT
 
 
@@ -21,7 +22,7 @@ def take(ledger: Ledger, number: int, *, bodies: bool = True, end: dict[str, Any
         ledger.payload(first, "request", f"question {number}".encode())
         ledger.payload(first, "response", f"answer {number}".encode())
     ledger.settled(settled(first))
-    ledger.ended(ended(first, spec=first.spec, **(end or {})))
+    ledger.ended(ended(first, spec=load_route(first.route).spec, **(end or {})))
 
 
 def found(ledger: Ledger, **sought: Any) -> list[str]:

@@ -1,5 +1,5 @@
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.made import NOON, settled, started
-from podium.ledger import Batch, Price, Priced, usd
+from ledger.made import NOON, settled, started, told_at_once
+from podium.ledger import Batch, Ended, Price, Priced, Settled, usd
 from podium.ledger.reprice import STEP, reprice
 from podium.ledger.sqlite import FILE_NAME, SqliteStore
 from podium.ledger.usage import usage
@@ -20,17 +20,25 @@ VIEWS = ("day", "model", "user", "tag", ("user", "model"), ())
 """Each from another table of sums, and two from rows."""
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    store = SqliteStore(tmp_path, fsync="never")
+def batch_of(attempts: Iterable[Settled], *, at_once: bool) -> Batch:
+    """Attempts; every other one, or none, with the end of its request."""
     batch = Batch()
-    batch.attempts = [
+    for number, each in enumerate(attempts):
+        end = Ended(request_id=each.request_id, requested_at=each.requested_at, outcome="ok", winner=1, attempts=1)
+        batch.add(told_at_once(each, end) if at_once and number % 2 else each)
+    return batch
+
+
+@pytest.fixture(params=[False, True], ids=["apart", "some at once"])
+def store(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[SqliteStore]:
+    store = SqliteStore(tmp_path, fsync="never")
+    attempts = [
         settled(started(0, tags=("a",))),
         settled(started(1, model="gpt-4o-mini", user_id="john", tags=("a", "b")), cost_pico=None, price_version=None),
         settled(started(2), outcome="unknown", usage=None, cost_pico=9_000_000),
         settled(started(3), outcome="failed", usage=None, cost_pico=0),
     ]
-    store.apply(batch)
+    store.apply(batch_of(attempts, at_once=request.param))
     yield store
     store.close()
 
@@ -95,9 +103,9 @@ def test_a_time_bounds_what_is_priced_again(store: SqliteStore, tmp_path: Path) 
 def test_a_price_is_told_all_that_pricing_needs() -> None:
     store = SqliteStore(None)
     metered = Usage(input=1, output=2, cache_write_1h=3, reported_cost_usd=Decimal("0.001"), extra={"openrouter": {"x": 1}})
-    batch = Batch()
-    batch.attempts = [settled(started(0, upstream_model="gpt-4o-2024"), usage=metered)]
-    store.apply(batch)
+    store.apply(
+        batch_of([settled(started(number, upstream_model="gpt-4o-2024"), usage=metered) for number in (0, 1)], at_once=True)
+    )
     seen: list[Priced] = []
 
     def look(old: Priced) -> None:
@@ -105,7 +113,8 @@ def test_a_price_is_told_all_that_pricing_needs() -> None:
 
     reprice(store, look)
     assert [(old.usage, old.upstream_model, old.provider, old.started_at) for old in seen] == [
-        (metered, "gpt-4o-2024", "openai", NOON + 0.001)
+        (metered, "gpt-4o-2024", "openai", NOON + 0.001),
+        (metered, "gpt-4o-2024", "openai", NOON + 1.001),
     ]
     store.close()
 
@@ -122,12 +131,11 @@ def test_an_attempt_that_was_priced_meanwhile_is_left_alone(store: SqliteStore, 
 @given(st.lists(st.tuples(*[st.none() | st.integers(0, 10**6) | st.just(2**63 - 1)] * 2), min_size=1, max_size=20))
 def test_whatever_prices_were_and_become_the_sums_are_those_of_the_rows(prices: list[tuple[int | None, int | None]]) -> None:
     store = SqliteStore(None)
-    batch = Batch()
-    batch.attempts = [
+    attempts = [
         settled(started(number, user_id=f"u{number % 3}", tags=("a", "b")[: number % 3]), cost_pico=old)
         for number, (old, _) in enumerate(prices)
     ]
-    store.apply(batch)
+    store.apply(batch_of(attempts, at_once=True))
     new = {f"request-{number}": amount for number, (_, amount) in enumerate(prices)}
     reprice(store, lambda old: Price(cost_pico=new[old.request_id], price_version="new"), apply=True)
     expected = sum(amount or 0 for amount in new.values())
@@ -141,10 +149,9 @@ def test_whatever_prices_were_and_become_the_sums_are_those_of_the_rows(prices: 
 
 def test_many_attempts_are_priced_in_steps_each_once() -> None:
     store = SqliteStore(None)
-    batch = Batch()
     # Many at one instant: a step may end among them.
-    batch.attempts = [settled(started(number, at=NOON + number // 400)) for number in range(2 * STEP + 7)]
-    store.apply(batch)
+    attempts = (settled(started(number, at=NOON + number // 400)) for number in range(2 * STEP + 7))
+    store.apply(batch_of(attempts, at_once=True))
     found = reprice(store, dear, apply=True)
     assert [(each.attempts, each.changed) for each in found] == [(2 * STEP + 7, 2 * STEP + 7)]
     assert usage(store, ())[0].cost_usd == usd(7_000_000 * (2 * STEP + 7))

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.made import NOON, closed, ended, settled, started
+from ledger.made import NOON, ended, settled, started
 from podium.errors import StoreError
-from podium.ledger import Batch, Closed, usd
+from podium.ledger import Batch, RequestEnd, Settled, usd
 from podium.ledger.schema import MIGRATIONS, ROLLUPS
 from podium.ledger.sqlite import FILE_NAME, SqliteStore, migrate
 from podium.ledger.usage import usage
@@ -32,7 +32,7 @@ def test_a_store_of_the_version_before_is_brought_up_to_date_with_its_rows(tmp_p
         migrate(connection, str(path), upto=last - 1)
         tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
         columns = {table: [row[1] for row in connection.execute(f"PRAGMA table_info({table})")] for (table,) in tables}
-        assert "context" not in columns["attempts"]
+        assert "closed" not in columns
     full = SqliteStore(tmp_path / "new", fsync="never")
     (tmp_path / "new").mkdir()
     full.apply(batch_of(0, 3))
@@ -49,7 +49,9 @@ def test_a_store_of_the_version_before_is_brought_up_to_date_with_its_rows(tmp_p
     store.close()
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (last,)
-        assert connection.execute("SELECT DISTINCT context FROM attempts").fetchall() == [("",)]
+        assert connection.execute("SELECT request_id FROM attempts ORDER BY 1").fetchall() == [
+            (f"request-{number}",) for number in range(4)
+        ]
 
 
 def test_each_step_of_the_tables_can_be_taken_alone(tmp_path: Path) -> None:
@@ -157,20 +159,21 @@ def batches(draw: st.DrawFn) -> Batch:
         usage = st.builds(
             Usage, input=_COUNTS, output=_COUNTS, reasoning=_COUNTS, reported_cost_usd=st.none() | st.just(Decimal(1))
         )
-        end = settled(
-            of,
-            outcome=draw(st.sampled_from(["won", "failed", "unknown"])),
-            usage=draw(st.none() | usage),
-            cost_pico=draw(st.none() | st.integers(0, 3)),
-            first_content_s=draw(st.none() | st.just(0.25)),
-        )
+        facts = {
+            "outcome": draw(st.sampled_from(["won", "failed", "unknown"])),
+            "usage": draw(st.none() | usage),
+            "cost_pico": draw(st.none() | st.integers(0, 3)),
+            "first_content_s": draw(st.none() | st.just(0.25)),
+            "losses": draw(st.integers(0, 1)),
+        }
         match draw(st.sampled_from(["closed", "apart", "open"])):
             case "closed":
-                batch.add(closed(of, settled=end, rule=draw(_PERHAPS), answered=draw(st.booleans()), outcome=draw(_NAMES)))
+                how = RequestEnd(draw(_NAMES), 0.6, answered=draw(st.booleans()), attempts=1)
+                batch.add(settled(of, **facts, request=how))
             case "apart":
-                batch.add_all([end, ended(of, provider=None, model=draw(_PERHAPS))])
+                batch.add_all([settled(of, **facts), ended(of, provider=None, model=draw(_PERHAPS))])
             case _:
-                batch.add(end)
+                batch.add(settled(of, **facts))
     return batch
 
 
@@ -178,7 +181,7 @@ def _tables(store: SqliteStore) -> list[list[Any]]:
     with store._reading() as connection:
         assert connection is not None
         names = ("attempts", "entries", *(rollup.table for rollup in ROLLUPS))
-        return [connection.execute(f"SELECT * FROM {name}").fetchall() for name in names]
+        return [sorted(connection.execute(f"SELECT * FROM {name}").fetchall(), key=repr) for name in names]
 
 
 @given(batches())
@@ -190,7 +193,10 @@ def test_records_of_one_batch_are_stored_as_each_alone_would_be_and_told_apart_a
         single.add(record)
         singly.apply(single)
         parts = Batch()
-        parts.add_all((record.settled, record.entry) if isinstance(record, Closed) else (record,))
+        if isinstance(record, Settled) and record.request_duration_s is not None:
+            parts.add_all((record.alone(), record.entry))
+        else:
+            parts.add(record)
         apart.apply(parts)
     assert _tables(together) == _tables(singly) == _tables(apart)
     for store in (together, singly, apart):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.made import NOON, ended, settled, started
+from ledger.made import NOON, ended, settled, started, told_at_once
 from podium.errors import RequestError
 from podium.ledger import Batch, Ended, Settled, UsageRow, total, usd
 from podium.ledger.sqlite import SqliteStore
@@ -20,11 +20,21 @@ from podium.types import Usage
 DAY_S = 86400.0
 
 
-def store_of(attempts: Iterable[Settled], entries: Iterable[Ended]) -> SqliteStore:
-    store = SqliteStore(None)
+def batch_of(attempts: Iterable[Settled], entries: Iterable[Ended], *, at_once: Iterable[int] = ()) -> Batch:
+    """A batch of both; the attempts at these places end with their entry, told in one record."""
+    told, apart = list(attempts), {(each.request_id, each.winner): each for each in entries}
+    for place in at_once:
+        entry = apart.pop((told[place].request_id, told[place].attempt), None) if place < len(told) else None
+        if entry is not None:
+            told[place] = told_at_once(told[place], entry)
     batch = Batch()
-    batch.attempts, batch.entries = list(attempts), list(entries)
-    store.apply(batch)
+    batch.add_all((*told, *apart.values()))
+    return batch
+
+
+def store_of(attempts: Iterable[Settled], entries: Iterable[Ended], *, at_once: Iterable[int] = ()) -> SqliteStore:
+    store = SqliteStore(None)
+    store.apply(batch_of(attempts, entries, at_once=at_once))
     return store
 
 
@@ -32,8 +42,8 @@ def figures(rows: list[UsageRow], *names: str) -> dict[tuple[str | None, ...], t
     return {tuple(row.group.values()): tuple(getattr(row, name) for name in names) for row in rows}
 
 
-@pytest.fixture
-def small() -> Iterator[SqliteStore]:
+@pytest.fixture(params=[(), (1, 2, 3), (2,)], ids=["apart", "at once", "mixed"])
+def small(request: pytest.FixtureRequest) -> Iterator[SqliteStore]:
     """Two days, two users, a retry on another model, a failure, an unknown and an unpriced attempt, tags."""
     first = started(0, at=NOON, tags=("a", "b"))
     second = started(0, at=NOON, attempt=2, model="gpt-4o-mini", tags=("a", "b"))
@@ -47,6 +57,7 @@ def small() -> Iterator[SqliteStore]:
             settled(fourth, cost_pico=None),
         ],
         [ended(second), ended(third, outcome="unknown"), ended(fourth, outcome="throttled")],
+        at_once=request.param,
     )
     yield store
     store.close()
@@ -230,6 +241,8 @@ def group_of(each: dict[str, Any], by: list[str], at: float, zone: str) -> list[
     st.tuples(st.none() | MOMENTS, st.none() | MOMENTS),
     st.sampled_from(ZONES),
     st.integers(0, 12),
+    st.sets(st.integers(0, 11)),
+    st.sampled_from([0.001, 30.0, 59.9995, 61.0]),
 )
 def test_any_usage_is_that_of_its_rows(
     made: list[tuple[dict[str, Any], int | None, str, str]],
@@ -237,11 +250,14 @@ def test_any_usage_is_that_of_its_rows(
     span: tuple[float | None, float | None],
     zone: str,
     cut: int,
+    at_once: set[int],
+    late_s: float,
 ) -> None:
+    """However it was told, and however late attempts began."""
     expected: dict[tuple[str | None, ...], list[int]] = {}
     attempts, entries, numbers = [], [], count()
     for each, amount, outcome, end in made:
-        first = started(next(numbers), **each)
+        first = started(next(numbers), started_at=each["at"] + late_s, **each)
         attempts.append(settled(first, cost_pico=amount, outcome=outcome, usage=Usage(input=5, output=2)))
         entries.append(ended(first, outcome=end))
         for at, kind in ((first.started_at, "attempt"), (first.requested_at, "entry")):
@@ -261,10 +277,8 @@ def test_any_usage_is_that_of_its_rows(
                     sums[5] += 5
                     sums[6] += amount or 0
                     sums[7] += (amount or 0) * (outcome == "unknown")
-    store = store_of(attempts[:cut], entries[:cut])
-    batch = Batch()
-    batch.attempts, batch.entries = attempts, entries  # the first ones a second time
-    store.apply(batch)
+    store = store_of(attempts[:cut], entries[:cut], at_once=at_once)
+    store.apply(batch_of(attempts, entries, at_once=at_once))  # the first ones a second time
     found = {
         tuple(row.group.values()): [
             row.requests, row.errors, row.attempts, row.failed, row.unpriced, row.tokens.input,
@@ -279,9 +293,7 @@ def test_any_usage_is_that_of_its_rows(
 def test_a_wide_span_of_days_is_cut_at_its_ends_exactly(tmp_path: Path) -> None:
     starts = [started(number, at=NOON + number * 3600.5) for number in range(400)]
     store = SqliteStore(tmp_path, fsync="never")
-    batch = Batch()
-    batch.attempts, batch.entries = [settled(each) for each in starts], [ended(each) for each in starts]
-    store.apply(batch)
+    store.apply(batch_of(map(settled, starts), map(ended, starts), at_once=range(0, 400, 3)))
     for first in range(0, 300, 37):
         since = NOON + first * 3600.5 - 1
         until = since + 100 * 3600.5

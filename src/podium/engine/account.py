@@ -19,7 +19,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -29,7 +29,8 @@ from podium.engine.charges import context_of, estimated, may_be_charged
 from podium.engine.endpoint import Endpoint
 from podium.engine.estimate import highest_pico, measure
 from podium.errors import LimitError
-from podium.ledger import Closed, Ended, Ledger, Settled, Started, pico_usd
+from podium.ledger import Ended, Ledger, RequestEnd, Settled, Started, pico_usd, settle
+from podium.ledger.facts import pack_caller, pack_labels, pack_route
 from podium.observe.record import AttemptRecord, Cause, RequestFacts, RequestRecord, cause_of, server_of
 from podium.routing.snapshot import Plan, Snapshot
 from podium.types import Attempt, Request, Target
@@ -42,22 +43,62 @@ if TYPE_CHECKING:
     from podium.routing.limits import Limit
 
 
+class _Launch(NamedTuple):
+    """An attempt that was launched."""
+
+    started: Started
+    endpoint: Endpoint
+    streamed: bool
+
+
+class _Entry(NamedTuple):
+    """What the ledger is told of an attempt that is over."""
+
+    call: Call
+    attempt: Attempt
+    started: Started
+    price: Found | None
+    cost_pico: int | None
+
+    def settled(self, request: RequestEnd | None = None) -> Settled:
+        """Return the record; `request` says how the request ended, where it ended with the attempt."""
+        call, attempt, price = self.call, self.attempt, self.price
+        return settle(
+            self.started,
+            outcome=attempt.outcome,
+            duration_s=attempt.duration_s,
+            first_content_s=attempt.first_content_s,
+            error_code=attempt.error_code,
+            usage=call.usage,
+            cost_pico=self.cost_pico,
+            price_version=None if price is None else price.version,
+            price_source=None if price is None else price.source,
+            estimated=call.estimated,
+            finish_reason=None if call.response is None else call.response.finish_reason,
+            upstream_id=attempt.upstream_id,
+            losses=len(attempt.losses),
+            context=call.context,
+            request=request,
+        )
+
+
 class Account:
     """What is put on record of one request."""
 
     __slots__ = (
         "_asked",
         "_books",
+        "_caller",
         "_closing",
-        "_endpoints",
         "_facts",
         "_hears",
         "_holds",
+        "_labels",
+        "_launches",
         "_ledger",
         "_plan",
         "_recorded",
         "_request",
-        "_started",
         "_watch",
         "admission",
         "is_under_way",
@@ -80,10 +121,9 @@ class Account:
         self._books = books
         self._plan = plan
         self._request = request
-        self._started: dict[int, Started] = {}
-        self._endpoints: dict[int, Endpoint] = {}
+        self._launches: dict[int, _Launch] = {}
         self._asked: list[Target] = []
-        self._closing: list[Settled] = []
+        self._closing: list[_Entry] = []
         """Attempts that end with the request, and are put on record with it."""
         self._holds = holds
         """Says whether the rollout would still choose this request's arm; None: nothing did, or it cannot change."""
@@ -112,6 +152,8 @@ class Account:
             streamed=request.stream,
             timed=snapshot.track_performance and (user is None or user.performance_tracking is not False),
         )
+        self._caller = pack_caller(plan.user_id, self._facts.team)
+        self._labels = pack_labels(self._facts.tags)
         self.admission = Admission(books, snapshot, plan, self._facts, slots, budget)
         self._watch = books.observers.begin(self._facts)
 
@@ -135,7 +177,6 @@ class Account:
         Raises `StoreError` where it must be and cannot, `CostTooHigh` for a retry that could cost more than was reserved, and
         `LimitError` for one that follows the first launches after its rollout was taken back.
         """
-        self._endpoints[call.number] = endpoint
         self._books.warm(endpoint)
         now = time.time()
         reserved_pico = None
@@ -144,7 +185,8 @@ class Account:
                 self._check_arm(call)
             reserved_pico = self._set_aside(call, endpoint, now)
         finally:  # an attempt that is refused is told of too
-            started = self._started[call.number] = self._start(call, endpoint, now, streamed, reserved_pico)
+            started = self._start(call, endpoint, now, streamed, reserved_pico)
+            self._launches[call.number] = _Launch(started, endpoint, streamed)
         ledger = self._books.ledger
         if ledger is not None:
             self._ledger, self._recorded = ledger, ledger.started(started)
@@ -168,33 +210,27 @@ class Account:
 
     def _start(self, call: Call, endpoint: Endpoint, now: float, streamed: bool, reserved_pico: int | None) -> Started:
         """What the ledger is told of an attempt before it is sent."""
-        facts = self._facts
+        facts, target = self._facts, call.target
+        route = pack_route(
+            target.provider, target.model, call.role, endpoint.upstream, endpoint.codec.name, facts.spec, facts.rule,
+            facts.strategy, facts.tier, facts.experiment, facts.rollout, facts.arm, streamed,
+        )  # fmt: skip
         return Started(
-            request_id=facts.request_id,
-            attempt=call.number,
-            requested_at=facts.started_at,
-            started_at=now,
-            provider=call.target.provider,
-            model=call.target.model,
-            role=call.role,
-            upstream_model=endpoint.upstream,
-            dialect=endpoint.codec.name,
-            spec=facts.spec,
-            tier=facts.tier,
-            experiment=facts.experiment,
-            rollout=facts.rollout,
-            arm=facts.arm,
-            user_id=facts.user_id,
-            team=facts.team,
-            conversation=facts.conversation,
-            tags=facts.tags,
-            streamed=streamed,
-            reserved_pico=reserved_pico,
+            facts.request_id,
+            call.number,
+            facts.started_at,
+            now,
+            route,
+            self._caller,
+            self._labels,
+            reserved_pico,
+            facts.conversation,
         )
 
     def settled(self, call: Call, begun_at: float, *, closing: bool = False) -> None:
         """Put on record how an attempt ended, and work out what it cost; `closing`: `ended` follows, and writes it."""
-        started, endpoint = self._started[call.number], self._endpoints[call.number]
+        launch = self._launches[call.number]
+        started, endpoint, _ = launch
         purse = self.admission.purse
         self._meter(call)
         if self._books.track_cost or purse is not None:
@@ -208,46 +244,26 @@ class Account:
         price = self._books.price(endpoint)
         ledger = self._books.ledger
         if ledger is not None:
-            entry = self._entry(call, attempt, started, price, cost_pico)
+            entry = _Entry(call, attempt, started, price, cost_pico)
             if closing:
                 self._closing.append(entry)
             else:
-                self._ledger, self._recorded = ledger, ledger.settled(entry)
+                self._ledger, self._recorded = ledger, ledger.settled(entry.settled())
             if ledger.keeps_payloads and call.response is not None:
                 self._recorded = ledger.payload(started, "response", msgspec.json.encode(call.response))
-        self._watch.observe(self._observation(call, attempt, started, endpoint, price, cost_pico))
+        self._watch.observe(self._observation(call, attempt, launch, price, cost_pico))
         self._asked.append(call.target)
-
-    @staticmethod
-    def _entry(call: Call, attempt: Attempt, started: Started, price: Found | None, cost_pico: int | None) -> Settled:
-        """What the ledger keeps of an attempt."""
-        return Settled(
-            started=started,
-            outcome=attempt.outcome,
-            duration_s=attempt.duration_s,
-            first_content_s=attempt.first_content_s,
-            error_code=attempt.error_code,
-            usage=call.usage,
-            cost_pico=cost_pico,
-            price_version=None if price is None else price.version,
-            price_source=None if price is None else price.source,
-            estimated=call.estimated,
-            finish_reason=None if call.response is None else call.response.finish_reason,
-            upstream_id=attempt.upstream_id,
-            losses=len(attempt.losses),
-            context=call.context,
-        )
 
     def _observation(
         self,
         call: Call,
         attempt: Attempt,
-        started: Started,
-        endpoint: Endpoint,
+        launch: _Launch,
         price: Found | None,
         cost_pico: int | None,
     ) -> AttemptRecord:
         """What observers are told of an attempt."""
+        started, endpoint, streamed = launch
         host, port = server_of(endpoint.provider.base_url)
         response = call.response
         return AttemptRecord(
@@ -264,10 +280,10 @@ class Account:
             kind=endpoint.provider.kind,
             upstream_model=endpoint.upstream,
             response_model=None if response is None else response.model,
-            dialect=started.dialect,
+            dialect=endpoint.codec.name,
             server_address=host,
             server_port=port,
-            streamed=started.streamed,
+            streamed=streamed,
             error_code=attempt.error_code,
             usage=call.usage,
             estimated=call.estimated,
@@ -308,7 +324,7 @@ class Account:
                 first_content_s=first_content_s,
                 provider=None if counted is None else counted.target.provider,
                 model=None if counted is None else counted.target.model,
-                kind="" if counted is None else self._endpoints[counted.number].provider.kind,
+                kind="" if counted is None else self._launches[counted.number].endpoint.provider.kind,
                 winner=None if winner is None else winner.number,
                 attempts=len(calls),
                 response_model=None if response is None else response.model,
@@ -327,21 +343,11 @@ class Account:
         facts = self._facts
         self._ledger = ledger
         closing, self._closing = self._closing, []
-        if len(closing) == 1 and counted is not None and closing[0].started.attempt == counted.number:
-            self._recorded = ledger.closed(
-                Closed(
-                    settled=closing[0],
-                    outcome=outcome,
-                    duration_s=duration_s,
-                    rule=facts.rule,
-                    strategy=facts.strategy,
-                    answered=winner is not None,
-                    attempts=attempts,
-                )
-            )
+        if len(closing) == 1 and counted is not None and closing[0].call is counted:
+            self._recorded = ledger.settled(closing[0].settled(RequestEnd(outcome, duration_s, winner is not None, attempts)))
             return
         self._recorded = ledger.close_request(
-            closing,
+            [each.settled() for each in closing],
             Ended(
                 request_id=facts.request_id,
                 requested_at=facts.started_at,

@@ -8,10 +8,10 @@
 What an engine has to do:
 
     ledger = Ledger.open(folder)            # or Ledger.open(None, store="memory:")
-    ledger.started(started)                 # before the first byte goes upstream; may raise StoreError: send nothing then
-    ledger.settled(Settled(started=started, outcome=..., usage=..., cost_pico=pico_usd(cost)))   # once, whatever happened
+    ledger.started(start(request_id=..., ...))   # before the first byte goes upstream; may raise StoreError: send nothing then
+    ledger.settled(settle(started, outcome=..., usage=..., cost_pico=pico_usd(cost)))            # once, whatever happened
     ledger.ended(Ended(request_id=..., requested_at=..., outcome="ok", ...))                     # once a request
-    ledger.closed(Closed(settled=settled, outcome="ok", ...))    # or both at once, as nearly always
+    ledger.settled(settle(started, ..., request=RequestEnd("ok", ...)))         # or both at once, as nearly always
     ledger.close_request([settled, ...], ended)                  # or several attempts with their request: one write
     ledger.payload(started, "request", body)                                                     # if ledger.keeps_payloads
     await asyncio.to_thread(ledger.close)   # at the end
@@ -22,7 +22,7 @@ float in all records of a request. A request that was refused before anything wa
 
 from podium.ledger.drain_thread import Retention
 from podium.ledger.ledger import Ledger, Statistics
-from podium.ledger.records import Closed, Ended, Payload, Settled, Started, pico_usd, usd
+from podium.ledger.records import Ended, Payload, RequestEnd, Settled, Started, pico_usd, settle, start, usd
 from podium.ledger.reprice import Repriced
 from podium.ledger.store import REPLAY_TAG, Batch, Price, Priced, Question, Recording, Sought, Store, Sums, Unstorable
 from podium.ledger.usage import UsageRow, total
@@ -30,7 +30,6 @@ from podium.ledger.usage import UsageRow, total
 __all__ = [
     "REPLAY_TAG",
     "Batch",
-    "Closed",
     "Ended",
     "Ledger",
     "Payload",
@@ -39,6 +38,7 @@ __all__ = [
     "Question",
     "Recording",
     "Repriced",
+    "RequestEnd",
     "Retention",
     "Settled",
     "Sought",
@@ -49,6 +49,8 @@ __all__ = [
     "Unstorable",
     "UsageRow",
     "pico_usd",
+    "settle",
+    "start",
     "total",
     "usd",
 ]

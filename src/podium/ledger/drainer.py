@@ -249,7 +249,6 @@ class Drainer:
             batch.attempts += abandoned.attempts
             batch.entries += abandoned.entries
             batch.count("unknown", len(abandoned.attempts))
-            batch.count("corrupt", abandoned.corrupt)
             batch.positions.setdefault(newest.name, writer.files[newest].position)
         return more
 

@@ -11,21 +11,23 @@ mark, length and CRC do agree, so that one bad frame costs what was written with
 Rules.
 - `read` is pure: bytes in, records out. While the owner of a segment lives, an unfinished frame at the end is waited for.
 - A payload that is whole but no records of this version counts as corrupt.
-- Version 2 has one kind of record more (`Closed`) than version 1; in both a payload is one record, not an array of them.
+- Versions 1 to 3 have other records (`podium.ledger.older`); in 1 and 2 a payload is one record, not an array of them.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from zlib import crc32
 
 import msgspec
 
-from podium.ledger.records import Closed, Ended, Payload, Record, Settled, Started
+from podium.ledger import older
+from podium.ledger.facts import writable
+from podium.ledger.records import Record
 
-VERSION = 3
+VERSION = 4
 MAGIC = b"PODJ"
 HEADER = MAGIC + struct.pack("<HH", VERSION, 0)
 HEADER_SIZE = len(HEADER)
@@ -47,73 +49,39 @@ _LONG_ARRAY = struct.Struct(">BI")
 _ENCODE = msgspec.msgpack.Encoder().encode
 
 
-class _Identity(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
-    """The first fields of a `Started`."""
-
-    request_id: str
-    attempt: int
-    requested_at: float
-
-
-class Opened(msgspec.Struct, frozen=True, gc=False):
-    """A `Started` of which only what identifies it was read: hardly ever is more of it asked."""
-
-    request_id: str
-    requested_at: float
-    attempt: int
-    payload: bytes
-    index: int
-    """Which record of the payload it is."""
-
-    def whole(self) -> Started | None:
-        """Return all of it; None where it is no record of this version."""
-        try:
-            record = _DECODE(self.payload)[self.index]
-        except msgspec.DecodeError:
-            return None
-        return record if isinstance(record, Started) else None
-
-
 _DECODE = msgspec.msgpack.Decoder(list[Record]).decode
-_DECODE_LAZILY = msgspec.msgpack.Decoder(list[_Identity | Settled | Ended | Payload | Closed]).decode
 
-Read = Record | Opened
-Load = Callable[[bytes], list[Any]]
+Load = Callable[[bytes], list[Record]]
 """Makes records of a payload. Raises `msgspec.DecodeError`."""
 
 
-def load_lazily(payload: bytes) -> list[Any]:
-    """Return the records of a payload, an `Opened` for each `Started`. Raises `msgspec.DecodeError`."""
-    records: list[Any] = _DECODE_LAZILY(payload)
-    for index, record in enumerate(records):
-        if type(record) is _Identity:
-            records[index] = Opened(record.request_id, record.requested_at, record.attempt, payload, index)
-    return records
+def _load_single(payload: bytes) -> list[Record]:
+    return older.load(_SHORT_ARRAYS[1] + payload)
 
 
-def _load_single_lazily(payload: bytes) -> list[Any]:
-    return load_lazily(_SHORT_ARRAYS[1] + payload)
-
-
-def _load_any_lazily(payload: bytes) -> list[Any]:
-    try:
-        return load_lazily(payload)
-    except msgspec.DecodeError:
-        return _load_single_lazily(payload)
+def _load_any(payload: bytes) -> list[Record]:
+    for load in (_DECODE, older.load):
+        try:
+            return load(payload)
+        except msgspec.DecodeError:
+            continue
+    return _load_single(payload)
 
 
 def loader_of(version: int | None) -> Load:
-    """Return what `load_lazily` is for the segments of a version; None: it is not known."""
+    """Return what makes records of the payloads of a version's segments; None: it is not known."""
     if version is None:
-        return _load_any_lazily
-    return load_lazily if version >= _ARRAYS_SINCE else _load_single_lazily
+        return _load_any
+    if version >= VERSION:
+        return _DECODE
+    return older.load if version >= _ARRAYS_SINCE else _load_single
 
 
 class Reading(NamedTuple):
     """What a piece of a segment held."""
 
-    records: list[Any]
-    """Of the kinds that the loader makes: all of a frame's, or none."""
+    records: list[Record]
+    """All of a frame's, or none."""
     consumed: int
     """Bytes that need not be read again."""
     corrupt: int
@@ -127,7 +95,7 @@ def dump_record(record: Record) -> bytes:
     try:
         return _ENCODE(record)
     except (UnicodeEncodeError, OverflowError):
-        return _ENCODE(_writable(msgspec.to_builtins(record)))
+        return _ENCODE(writable(msgspec.to_builtins(record, builtin_types=(bytes,))))
 
 
 def join_frame(dumped: Sequence[bytes]) -> bytes:
@@ -142,19 +110,6 @@ def join_frame(dumped: Sequence[bytes]) -> bytes:
 def dump_frame(*records: Record) -> bytes:
     """Return records as a frame."""
     return join_frame([dump_record(record) for record in records])
-
-
-def _writable(plain: object) -> object:
-    """A lone surrogate has no UTF-8, and an integer of more than 64 bits no place; an odd one must not cost the record."""
-    if isinstance(plain, str):
-        return plain.encode("utf-8", "replace").decode()
-    if isinstance(plain, int):
-        return min(max(plain, -(2**63)), 2**63 - 1)
-    if isinstance(plain, list | tuple):
-        return [_writable(each) for each in plain]
-    if isinstance(plain, dict):
-        return {_writable(name): _writable(value) for name, value in plain.items()}
-    return plain
 
 
 def version_of(header: bytes) -> int | None:
@@ -172,7 +127,7 @@ def read(data: bytes, start: int = 0, *, final: bool, most: int = 2**62, load: L
     `consumed` says where, counted from `start`. No frame is begun after `most` records; `load` makes
     them of payloads.
     """
-    records: list[Any] = []
+    records: list[Record] = []
     at, end, corrupt, torn = start, len(data), 0, 0
     take, last_head = records.extend, end - HEAD_SIZE
     while at < end and len(records) < most:

@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Literal
 
 from podium.errors import StoreError
+from podium.ledger.facts import load_route
 from podium.ledger.frames import HEADER_SIZE, dump_record, join_frame
 from podium.ledger.records import Payload, Record, Started
 from podium.ledger.segments import Segment, create_segment, new_writer, sizes
@@ -118,19 +119,24 @@ class Journal:
 
         Raises `StoreError` for a `Started` under `on_full: refuse`, where the disk does not take it.
         """
-        dumped = [dump_record(record) for record in records]
-        is_body = isinstance(records[0], Payload)
         with self._lock:
             if not self._gathers:
-                self._write_now(records[0], join_frame(dumped), len(dumped))
+                self._write_now(records[0], join_frame([dump_record(each) for each in records]), len(records))
                 return 0
-            if is_body:  # as long as it may be, it gets a frame of its own
+            gathered = self._gathered
+            for record in records:
+                gathered.append(dump_record(record))
+            number = self._handed + len(gathered)
+            if len(gathered) >= _GATHERED or self._keeper is None or self._closed:  # the keeper sees to what nobody asks for
                 self._hand_over()
-            self._gathered += dumped
-            number = self._handed + len(self._gathered)
-            few = len(self._gathered) < _GATHERED and not (is_body or self._closed)
-            if not few or self._keeper is None:  # the keeper sees to what nobody asks for
-                self._hand_over()
+            return number
+
+    def append_body(self, body: Payload) -> int:
+        """Append a body, in a frame of its own: it may be long."""
+        with self._lock:
+            self._hand_over()
+            number = self.append(body)
+            self._hand_over()
             return number
 
     def _write_now(self, first: Record, frame: bytes, count: int) -> None:
@@ -138,8 +144,9 @@ class Journal:
             return
         if self._on_full == "refuse" and isinstance(first, Started):
             self.refused += 1
+            route = load_route(first.route)
             raise StoreError(
-                f"{first.provider}/{first.model} was not asked: the ledger in {self.folder} cannot record it ({self.problem}).",
+                f"{route.provider}/{route.model} was not asked: the ledger in {self.folder} cannot record it ({self.problem}).",
                 code="ledger_full",
                 hint="Make room on its disk, or set `on_full: continue` to go on without a record.",
             )

@@ -27,7 +27,7 @@ from podium.ledger.drain_thread import DrainThread, Retention
 from podium.ledger.drainer import LOCK_NAME, Drainer
 from podium.ledger.journal import Fsync, Journal, OnFull, weakly
 from podium.ledger.memory import MemoryJournal, MemoryStore
-from podium.ledger.records import Closed, Ended, Payload, Record, Settled, Started
+from podium.ledger.records import Ended, Payload, Settled, Started
 from podium.ledger.reprice import Repriced, reprice
 from podium.ledger.sqlite import SqliteStore
 from podium.ledger.store import Price, Priced, Recording, Sought, Store
@@ -153,28 +153,25 @@ class Ledger:
 
     def started(self, record: Started) -> int:
         """Record an attempt, before it is sent. Raises `StoreError` under `on_full: refuse`, where that cannot be done."""
-        return self._record(record)
+        if not self._running:
+            self.start()
+        return self._journal.append(record)
 
     def settled(self, record: Settled) -> int:
-        """Record how an attempt ended."""
-        return self._record(record)
+        """Record how an attempt ended, and perhaps its request with it."""
+        if not self._running:
+            self.start()
+        return self._journal.append(record)
 
     def ended(self, record: Ended) -> int:
         """Record how a request ended."""
-        return self._record(record)
-
-    def closed(self, record: Closed) -> int:
-        """Record how a request ended, and the attempt that it is counted at with it."""
-        return self._record(record)
+        return self.close_request((), record)
 
     def close_request(self, settled: Sequence[Settled], ended: Ended) -> int:
         """Record how a request ended, and its attempts that ended with it, in one write."""
-        return self._record(*settled, ended)
-
-    def _record(self, *records: Record) -> int:
         if not self._running:
             self.start()
-        return self._journal.append(*records)
+        return self._journal.append(*settled, ended)
 
     def hand_over(self, number: int) -> None:
         """See to it that a record outlives the process; `number` is what recording it returned."""
@@ -189,7 +186,9 @@ class Ledger:
         """Record the body of an attempt's request or answer: its SHA-256, and itself under `payloads: full` (at most 1 MiB)."""
         if self._payloads == "none":
             return 0
-        return self._record(
+        if not self._running:
+            self.start()
+        return self._journal.append_body(
             Payload(
                 request_id=started.request_id,
                 requested_at=started.requested_at,

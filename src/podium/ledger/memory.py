@@ -22,10 +22,11 @@ from typing import NoReturn
 from zoneinfo import ZoneInfo
 
 from podium.errors import RequestError
-from podium.ledger.cells import add_attempt, add_entry, add_to_sums
+from podium.ledger.cells import Cell, add_attempt, add_entry, add_to_sums
+from podium.ledger.facts import Caller, Route, load_caller, load_ending, load_labels, load_route
 from podium.ledger.journal import weakly
 from podium.ledger.recent import MOST_CELLS, Names, RecentSums
-from podium.ledger.records import Closed, Ended, Record, Settled
+from podium.ledger.records import Ended, Payload, Record, Settled
 from podium.ledger.rows import amount_of, microseconds, tokens_of
 from podium.ledger.store import Batch, Grouping, Price, Priced, Question, Recording, Sought, Sums
 
@@ -52,31 +53,24 @@ class MemoryStore:
 
     def take(self, record: Record) -> None:
         """Add a record to its sums; it comes once."""
-        if isinstance(record, Closed):
-            self.take(record.settled)
-            self.take(record.entry)
-        elif isinstance(record, Settled):
-            of = record.started
-            at_us = microseconds(of.started_at)
-            names = (
-                of.provider, of.model, of.tier or "", of.experiment or "", of.rollout or "", of.arm or "",
-                of.team or "", of.user_id or "",
-            )  # fmt: skip
-            tokens, cost_pico = tokens_of(record.usage), amount_of(record.cost_pico)
+        if isinstance(record, Settled):
+            route, caller, ending = load_route(record.route), load_caller(record.caller), load_ending(record.ending)
+            names, tags = _names(route, caller), load_labels(record.labels).tags
+            tokens, cost_pico = tokens_of(record), amount_of(record.cost_pico)
             with self._lock:
-                cells = [self._named.cell(at_us, names)]
-                cells += [self._tagged.cell(at_us, (tag,)) for tag in dict.fromkeys(of.tags or _UNTAGGED)]
-                add_attempt(cells, record.outcome, tokens, cost_pico)
+                add_attempt(self._cells(record.started_at, names, tags), ending.outcome, tokens, cost_pico)
+                if record.request_duration_s is not None:
+                    add_entry(self._cells(record.requested_at, names, tags), ending.request_outcome or "ok")
         elif isinstance(record, Ended):
-            at_us = microseconds(record.requested_at)
-            names = (
-                record.provider or "", record.model or "", record.tier or "", record.experiment or "",
-                record.rollout or "", record.arm or "", record.team or "", record.user_id or "",
-            )  # fmt: skip
             with self._lock:
-                cells = [self._named.cell(at_us, names)]
-                cells += [self._tagged.cell(at_us, (tag,)) for tag in dict.fromkeys(record.tags or _UNTAGGED)]
-                add_entry(cells, record.outcome)
+                add_entry(self._cells(record.requested_at, _names(record, record), record.tags), record.outcome)
+
+    def _cells(self, at: float, names: Names, tags: tuple[str, ...]) -> list[Cell]:
+        """The cells that something of this time adds to."""
+        at_us = microseconds(at)
+        cells = [self._named.cell(at_us, names)]
+        cells += [self._tagged.cell(at_us, (tag,)) for tag in dict.fromkeys(tags or _UNTAGGED)]
+        return cells
 
     def apply(self, batch: Batch) -> None:
         """Take a batch."""
@@ -142,6 +136,13 @@ class MemoryStore:
         """There is nothing to let go of."""
 
 
+def _names(route: Route | Ended, caller: Caller | Ended) -> Names:
+    return (
+        route.provider or "", route.model or "", route.tier or "", route.experiment or "", route.rollout or "",
+        route.arm or "", caller.team or "", caller.user_id or "",
+    )  # fmt: skip
+
+
 class MemoryJournal:
     """What stands in for a journal where records go straight into their sums."""
 
@@ -157,6 +158,10 @@ class MemoryJournal:
         for record in records:
             self.appended += 1
             self._take(record)
+        return 0
+
+    def append_body(self, body: Payload) -> int:
+        """No body is kept."""
         return 0
 
     def hand_over(self, number: int) -> None:

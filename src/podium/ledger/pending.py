@@ -15,22 +15,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from podium.ledger.frames import Opened, Read
-from podium.ledger.records import Closed, Ended, Settled, Started
+from podium.ledger.facts import load_caller, load_ending, load_labels, load_route
+from podium.ledger.records import Ended, Record, Settled, Started, end, settle
 
 Key = tuple[str, float]
 
 
 class _Open:
-    """A request that has begun."""
+    """A request that has begun, of which more is known than its first attempt."""
 
-    __slots__ = ("attempts", "ended", "first", "highest", "segment", "won")
+    __slots__ = ("attempts", "ended", "first", "highest", "won")
 
-    def __init__(self, first: Opened, segment: str) -> None:
+    def __init__(self, first: Started) -> None:
         self.first = first
-        self.segment = segment
-        self.attempts: dict[int, Opened] = {}
-        self.highest = 0
+        self.attempts = {first.attempt: first}
+        self.highest = first.attempt
         self.won: Settled | None = None
         self.ended = False
 
@@ -40,105 +39,111 @@ class Abandoned(NamedTuple):
 
     attempts: list[Settled]
     entries: list[Ended]
-    corrupt: int
-    """Attempts that turned out to be no records of this version."""
 
 
 class Pending:
     """The open requests of one writer."""
 
-    __slots__ = ("_open",)
+    __slots__ = ("_by_segment",)
 
     def __init__(self) -> None:
-        self._open: dict[Key, _Open] = {}
+        self._by_segment: dict[str, dict[Key, Started | _Open]] = {}
+        """By the segment that they began in; nearly every request is one attempt, and only that is kept of it."""
 
-    def follow(self, records: Iterable[Read], segment: str) -> None:
-        """Follow records that were read from a segment (`frames.load_lazily`)."""
-        opened = self._open
+    def follow(self, records: Iterable[Record], segment: str) -> None:
+        """Follow records that were read from a segment."""
+        begun = self._by_segment.setdefault(segment, {})
         for record in records:
-            if type(record) is Opened:
+            if type(record) is Started:
                 key = (record.request_id, record.requested_at)
-                request = opened.get(key)
-                if request is None:
-                    request = opened[key] = _Open(record, segment)
-                request.attempts[record.attempt] = record
-                if record.attempt > request.highest:
-                    request.highest = record.attempt
-            elif type(record) is Closed:
-                self._settle(record.settled, ended=True)
+                if len(self._by_segment) > 1 or key in begun:
+                    self._start(begun, key, record)
+                else:
+                    begun[key] = record
             elif type(record) is Settled:
-                self._settle(record, ended=False)
-            elif type(record) is Ended:
                 key = (record.request_id, record.requested_at)
-                request = opened.get(key)
-                if request is None:
-                    continue
-                request.ended = True
-                if not request.attempts:
-                    del opened[key]
+                known = begun.get(key)
+                if type(known) is Started and known.attempt == record.attempt and record.request_duration_s is not None:
+                    del begun[key]
+                else:
+                    self._settle(key, record)
+            elif type(record) is Ended and (found := self._find((record.request_id, record.requested_at))) is not None:
+                self._end(*found, (record.request_id, record.requested_at), ended=True)
+        if not begun:
+            del self._by_segment[segment]
 
-    def _settle(self, settled: Settled, *, ended: bool) -> None:
-        of = settled.started
-        key = (of.request_id, of.requested_at)
-        request = self._open.get(key)
-        if request is None:
+    def _find(self, key: Key) -> tuple[dict[Key, Started | _Open], _Open] | None:
+        """The request that has begun, with those of its segment."""
+        for begun in self._by_segment.values():
+            known = begun.get(key)
+            if known is not None:
+                request = begun[key] = _Open(known) if isinstance(known, Started) else known
+                return begun, request
+        return None
+
+    def _start(self, begun: dict[Key, Started | _Open], key: Key, record: Started) -> None:
+        """An attempt begins, perhaps not the first one of its request."""
+        found = self._find(key)
+        if found is None:
+            begun[key] = record
             return
-        request.attempts.pop(of.attempt, None)
-        if settled.outcome == "won":
+        _, request = found
+        request.attempts[record.attempt] = record
+        request.highest = max(request.highest, record.attempt)
+
+    def _settle(self, key: Key, settled: Settled) -> None:
+        found = self._find(key)
+        if found is None:
+            return
+        begun, request = found
+        request.attempts.pop(settled.attempt, None)
+        if load_ending(settled.ending).outcome == "won":
             request.won = settled
-        if ended:
-            request.ended = True
+        self._end(begun, request, key, ended=settled.request_duration_s is not None)
+
+    @staticmethod
+    def _end(begun: dict[Key, Started | _Open], request: _Open, key: Key, *, ended: bool) -> None:
+        request.ended = request.ended or ended
         if request.ended and not request.attempts:
-            del self._open[key]
+            del begun[key]
 
     def __len__(self) -> int:
-        return len(self._open)
+        return sum(map(len, self._by_segment.values()))
 
     def segments(self) -> set[str]:
         """The segments in which something began that is still open."""
-        return {request.segment for request in self._open.values()}
+        return {segment for segment, begun in self._by_segment.items() if begun}
 
     def abandon(self) -> Abandoned:
         """The writer is dead: what is open ends here, and how it ended nobody knows."""
         attempts: list[Settled] = []
         entries: list[Ended] = []
-        corrupt = 0
-        for request in self._open.values():
-            for each in request.attempts.values():
-                started = each.whole()
-                if started is None:
-                    corrupt += 1
-                else:
-                    attempts.append(_unknown(started))
-            first = request.won.started if request.won is not None else request.first.whole()
-            if not request.ended and first is not None:
-                entries.append(_entry(request, first))
-        self._open.clear()
-        return Abandoned(attempts, entries, corrupt)
+        for begun in self._by_segment.values():
+            for known in begun.values():
+                request = _Open(known) if isinstance(known, Started) else known
+                attempts += map(_unknown, request.attempts.values())
+                if not request.ended:
+                    entries.append(_entry(request))
+        self._by_segment.clear()
+        return Abandoned(attempts, entries)
 
 
 def _unknown(started: Started) -> Settled:
-    return Settled(started=started, outcome="unknown", cost_pico=started.reserved_pico, price_source="reserved", estimated=True)
+    return settle(started, outcome="unknown", cost_pico=started.reserved_pico, price_source="reserved", estimated=True)
 
 
-def _entry(request: _Open, at: Started) -> Ended:
+def _entry(request: _Open) -> Ended:
     won = request.won
-    return Ended(
+    at = request.first if won is None else won
+    return end(
+        load_route(at.route),
+        load_caller(at.caller),
+        load_labels(at.labels),
         request_id=at.request_id,
         requested_at=at.requested_at,
         outcome="unknown" if won is None else "ok",
-        duration_s=0.0 if won is None else at.started_at + won.duration_s - at.requested_at,
-        spec=at.spec,
-        tier=at.tier,
-        experiment=at.experiment,
-        user_id=at.user_id,
-        team=at.team,
+        duration_s=0.0 if won is None else won.started_at + won.duration_s - won.requested_at,
         conversation=at.conversation,
-        tags=at.tags,
-        winner=None if won is None else at.attempt,
+        winner=None if won is None else won.attempt,
         attempts=request.highest,
-        provider=at.provider,
-        model=at.model,
-        rollout=at.rollout,
-        arm=at.arm,
     )

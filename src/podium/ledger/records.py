@@ -1,27 +1,44 @@
 """What the journal records: attempts as they start and settle, entries as they end, payloads.
 
 Theory. An attempt is announced before its first byte goes upstream (`Started`) and told whole when it is over (`Settled`); its
-request ends with an `Ended`. Nearly every request ends with the attempt that it is counted at, and says both at once
-(`Closed`). Each record stands on its own: a `Settled` carries its `Started`, so that a lost or spoiled neighbour takes no fact
-of another record away.
+request ends with an `Ended`. Nearly every request ends with the attempt that it is counted at, and that attempt's `Settled`
+says so itself. Each record stands on its own: a `Settled` repeats what its `Started` said, so that a lost or spoiled neighbour
+takes no fact of another record away. What many records have in common they carry packed (`podium.ledger.facts`).
 
 Rules.
 - An attempt is (request_id, requested_at, attempt), an entry (request_id, requested_at): an id that a caller uses twice
   names two requests.
 - Instants are seconds since the epoch; money is int pico-USD (1 USD = 10**12), rounded half even once an attempt
   (`pico_usd`); a cost of None is unknown, never free.
+- `start` and `settle` make records of plain facts; `Started` and `Settled` are as they are on disk.
 - Records are arrays on disk. A new field goes to the end of its record, with a default; anything else is a new version of
   the segments (`frames.VERSION`), which an older drainer leaves alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import ROUND_HALF_EVEN, Context, Decimal
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from podium.types import Outcome, Usage
+from podium.ledger.facts import (
+    AttemptOutcome,
+    Caller,
+    Labels,
+    Route,
+    load_caller,
+    load_ending,
+    load_labels,
+    load_route,
+    pack_caller,
+    pack_ending,
+    pack_labels,
+    pack_route,
+    writable,
+)
+from podium.types import Usage
 
 PICO = 10**12
 """Pico-USD in one USD."""
@@ -29,9 +46,6 @@ MOST_PICO = 2**63 - 1
 """The largest amount that one attempt can carry: 9.2 million USD."""
 
 _EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
-
-AttemptOutcome = Outcome | Literal["unknown"]
-"""How an attempt ended; `unknown` where its process died before it could say."""
 
 
 def pico_usd(amount_usd: Decimal | None) -> int | None:
@@ -50,7 +64,7 @@ def usd(pico: int) -> Decimal:
     return Decimal(pico).scaleb(-12, Context(prec=max(28, len(str(pico)) + 1)))
 
 
-class Started(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False, tag=1):
+class Started(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=6):
     """An attempt is about to be sent."""
 
     request_id: str
@@ -59,45 +73,126 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     requested_at: float
     """When the request came: the same in all records of a request."""
     started_at: float
-    provider: str
-    model: str
-    role: str = "answer"
-    upstream_model: str | None = None
-    dialect: str | None = None
-    spec: str | None = None
-    tier: str | None = None
-    experiment: str | None = None
-    rollout: str | None = None
-    arm: str | None = None
-    user_id: str | None = None
-    team: str | None = None
-    conversation: str | None = None
-    tags: tuple[str, ...] = ()
-    streamed: bool = False
+    route: bytes
+    """A packed `Route`."""
+    caller: bytes
+    """A packed `Caller`."""
+    labels: bytes
+    """Packed `Labels`."""
     reserved_pico: int | None = None
     """The most that it can cost: what an attempt is counted at whose end nobody knows."""
+    conversation: str | None = None
 
 
-class Settled(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False, tag=2):
-    """An attempt is over."""
+class Settled(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=7):
+    """An attempt is over, and perhaps its request with it, which then is counted where this attempt was sent."""
 
-    started: Started
-    outcome: AttemptOutcome
+    started_at: float
+    request_id: str
+    attempt: int
+    requested_at: float
+    route: bytes
+    """A packed `Route`."""
+    caller: bytes
+    """A packed `Caller`."""
+    labels: bytes
+    """Packed `Labels`."""
+    ending: bytes
+    """A packed `Ending`."""
     duration_s: float = 0.0
+    request_duration_s: float | None = None
+    """The request's; None: it did not end with this attempt."""
     first_content_s: float | None = None
-    error_code: str | None = None
-    usage: Usage | None = None
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
     cost_pico: int | None = None
     """None: unknown."""
-    price_version: str | None = None
-    price_source: str | None = None
-    estimated: bool = False
-    """Whether `usage` is Podium's estimate, the provider having given none."""
-    finish_reason: str | None = None
+    reserved_pico: int | None = None
     upstream_id: str | None = None
+    conversation: str | None = None
+    more: str | None = None
+    """A `More` as JSON; None: there is nothing of it."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """What was used; None where that is not known."""
+        if not load_ending(self.ending).metered:
+            return None
+        more = load_more(self.more)
+        rest = more.usage or Reported()
+        return Usage(
+            input=self.input,
+            output=self.output,
+            cache_read=self.cache_read,
+            cache_write=self.cache_write,
+            reasoning=self.reasoning,
+            **more.tokens,
+            reported_cost_usd=rest.reported_cost_usd,
+            extra=rest.extra,
+        )
+
+    @property
+    def entry(self) -> Ended:
+        """The end of the request that ended with this attempt, as a record of its own."""
+        ending = load_ending(self.ending)
+        return end(
+            load_route(self.route),
+            load_caller(self.caller),
+            load_labels(self.labels),
+            request_id=self.request_id,
+            requested_at=self.requested_at,
+            outcome=ending.request_outcome or "ok",
+            duration_s=self.request_duration_s or 0.0,
+            conversation=self.conversation,
+            winner=self.attempt if ending.answered else None,
+            attempts=ending.attempts,
+        )
+
+    def alone(self) -> Settled:
+        """Return it without its request's end."""
+        told = load_ending(self.ending)
+        ending = pack_ending(
+            told.outcome,
+            told.error_code,
+            told.finish_reason,
+            told.price_version,
+            told.price_source,
+            told.context,
+            told.metered,
+            told.estimated,
+        )
+        return msgspec.structs.replace(self, request_duration_s=None, ending=ending)
+
+
+class RequestEnd(NamedTuple):
+    """How a request ended with one of its attempts."""
+
+    outcome: str | None
+    """`ok`, or the code of the error that it ended with."""
+    duration_s: float | None
+    answered: bool
+    """Whether the attempt answered it."""
+    attempts: int
+    """How many it had."""
+
+
+class Reported(msgspec.Struct, frozen=True, gc=False):
+    """What a provider says of usage beyond tokens."""
+
+    reported_cost_usd: Decimal | None = None
+    extra: dict[str, Any] = {}
+
+
+class More(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What few attempts have."""
+
+    tokens: dict[str, int] = {}
+    """Counts that have no field of their own, by their names in `Usage`."""
+    usage: Reported | None = None
     losses: int = 0
-    context: dict[str, str] | None = None
-    """What chose among the price's variants: the service that answered (`{"service_tier": "flex"}`); None: nothing did."""
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False, tag=3):
@@ -128,47 +223,6 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False
     arm: str | None = None
 
 
-class Closed(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False, tag=5):
-    """An attempt is over, and with it its request, which is counted where this attempt was sent."""
-
-    settled: Settled
-    outcome: str
-    """The request's: `ok`, or the code of the error that it ended with."""
-    duration_s: float = 0.0
-    """The request's."""
-    rule: str | None = None
-    strategy: str | None = None
-    answered: bool = False
-    """Whether this attempt answered the request."""
-    attempts: int = 1
-
-    @property
-    def entry(self) -> Ended:
-        """The request's end as a record of its own."""
-        of = self.settled.started
-        return Ended(
-            request_id=of.request_id,
-            requested_at=of.requested_at,
-            outcome=self.outcome,
-            duration_s=self.duration_s,
-            spec=of.spec,
-            rule=self.rule,
-            strategy=self.strategy,
-            tier=of.tier,
-            experiment=of.experiment,
-            user_id=of.user_id,
-            team=of.team,
-            conversation=of.conversation,
-            tags=of.tags,
-            winner=of.attempt if self.answered else None,
-            attempts=self.attempts,
-            provider=of.provider,
-            model=of.model,
-            rollout=of.rollout,
-            arm=of.arm,
-        )
-
-
 class Payload(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False, tag=4):
     """What was sent in an attempt, or what came back."""
 
@@ -185,4 +239,197 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     """None where payloads are hashed; cut where it is longer than the limit."""
 
 
-Record = Started | Settled | Ended | Payload | Closed
+Record = Started | Settled | Ended | Payload
+
+_NO_USAGE = Usage()
+_NO_REQUEST = RequestEnd(None, None, answered=False, attempts=1)
+_NO_MORE = More()
+RARE_TOKENS = ("cache_write_1h", "input_audio", "output_audio")
+"""Counts of a `Usage` that a `Settled` has no field for."""
+_HAS_TOKENS = '{"tokens":'
+_decode_more = msgspec.json.Decoder(More).decode
+
+
+def load_more(text: str | None) -> More:
+    """Return what a `Settled` has in `more`. Raises `msgspec.DecodeError`."""
+    return _NO_MORE if text is None else _decode_more(text)
+
+
+def rare_tokens(text: str | None) -> dict[str, int]:
+    """Return the `tokens` of what a `Settled` has in `more`: few have any, and all of it takes long to read."""
+    return _decode_more(text).tokens if text is not None and text.startswith(_HAS_TOKENS) else _NO_MORE.tokens
+
+
+_COUNTED = frozenset({
+    "prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details",
+    "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation",
+    "cached_tokens", "audio_tokens", "reasoning_tokens", "accepted_prediction_tokens", "rejected_prediction_tokens",
+    "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens",
+})  # fmt: skip
+"""What providers count that a `Usage` has in its fields, or that is a part of those."""
+
+
+def beyond_counts(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what providers say of usage, by dialect, without what is in the counts."""
+    kept = {}
+    for key, value in said.items():
+        if key in _COUNTED and not isinstance(value, dict):
+            continue
+        if isinstance(value, dict):
+            value = {} if _has_counts_alone(value) else beyond_counts(value)
+        if value:
+            kept[key] = value
+    return kept
+
+
+def _has_counts_alone(said: dict[str, Any]) -> bool:
+    """Whether it is what nearly every answer has."""
+    parts = [each for each in said.values() if isinstance(each, dict)]
+    return _COUNTED.issuperset(said) and all(map(_COUNTED.issuperset, parts))
+
+
+def _more(usage: Usage | None, losses: int) -> str | None:
+    rare = reported = None
+    if usage is not None:
+        if usage.cache_write_1h or usage.input_audio or usage.output_audio:
+            rare = {name: count for name in RARE_TOKENS if (count := getattr(usage, name))}
+        extra = beyond_counts(usage.extra) if usage.extra else {}
+        if extra or usage.reported_cost_usd is not None:
+            reported = Reported(usage.reported_cost_usd, extra)
+    if not (rare or reported or losses):
+        return None
+    more = More(rare or {}, reported, losses)
+    try:
+        return msgspec.json.encode(more).decode()
+    except UnicodeEncodeError:
+        return msgspec.json.encode(writable(msgspec.to_builtins(more))).decode()
+
+
+def start(
+    *,
+    request_id: str,
+    attempt: int,
+    requested_at: float,
+    started_at: float,
+    provider: str,
+    model: str,
+    role: str = "answer",
+    upstream_model: str | None = None,
+    dialect: str | None = None,
+    spec: str | None = None,
+    rule: str | None = None,
+    strategy: str | None = None,
+    tier: str | None = None,
+    experiment: str | None = None,
+    rollout: str | None = None,
+    arm: str | None = None,
+    user_id: str | None = None,
+    team: str | None = None,
+    conversation: str | None = None,
+    tags: tuple[str, ...] = (),
+    streamed: bool = False,
+    reserved_pico: int | None = None,
+) -> Started:
+    """Return the record of an attempt that is about to be sent; times in seconds since the epoch, money in pico-USD."""
+    facts = (provider, model, role, upstream_model, dialect, spec, rule, strategy, tier, experiment, rollout, arm, streamed)
+    return Started(
+        request_id,
+        attempt,
+        requested_at,
+        started_at,
+        pack_route(*facts),
+        pack_caller(user_id, team),
+        pack_labels(tags),
+        reserved_pico,
+        conversation,
+    )
+
+
+def settle(
+    started: Started,
+    *,
+    outcome: AttemptOutcome,
+    duration_s: float = 0.0,
+    first_content_s: float | None = None,
+    error_code: str | None = None,
+    usage: Usage | None = None,
+    cost_pico: int | None = None,
+    price_version: str | None = None,
+    price_source: str | None = None,
+    estimated: bool = False,
+    finish_reason: str | None = None,
+    upstream_id: str | None = None,
+    losses: int = 0,
+    context: Mapping[str, str] | None = None,
+    request: RequestEnd | None = None,
+) -> Settled:
+    """Return the record of an attempt that is over; `request`: its request ended with it.
+
+    `estimated`: `usage` is Podium's estimate. `context`: see `Ending`.
+    """
+    used = _NO_USAGE if usage is None else usage
+    request_outcome, request_duration_s, answered, attempts = request or _NO_REQUEST
+    ending = pack_ending(
+        outcome, error_code, finish_reason, price_version, price_source, tuple(context.items()) if context else (),
+        usage is not None, estimated, request_outcome, answered, attempts,
+    )  # fmt: skip
+    return Settled(
+        started.started_at,
+        started.request_id,
+        started.attempt,
+        started.requested_at,
+        started.route,
+        started.caller,
+        started.labels,
+        ending,
+        duration_s,
+        request_duration_s,
+        first_content_s,
+        used.input,
+        used.output,
+        used.cache_read,
+        used.cache_write,
+        used.reasoning,
+        cost_pico,
+        started.reserved_pico,
+        upstream_id,
+        started.conversation,
+        _more(usage, losses),
+    )
+
+
+def end(
+    route: Route,
+    caller: Caller,
+    labels: Labels,
+    *,
+    request_id: str,
+    requested_at: float,
+    outcome: str,
+    duration_s: float,
+    conversation: str | None,
+    winner: int | None,
+    attempts: int,
+) -> Ended:
+    """Return the record of a request that is over, counted where an attempt of it was sent."""
+    return Ended(
+        request_id=request_id,
+        requested_at=requested_at,
+        outcome=outcome,
+        duration_s=duration_s,
+        spec=route.spec,
+        rule=route.rule,
+        strategy=route.strategy,
+        tier=route.tier,
+        experiment=route.experiment,
+        user_id=caller.user_id,
+        team=caller.team,
+        conversation=conversation,
+        tags=labels.tags,
+        winner=winner,
+        attempts=attempts,
+        provider=route.provider,
+        model=route.model,
+        rollout=route.rollout,
+        arm=route.arm,
+    )

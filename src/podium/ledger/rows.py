@@ -10,23 +10,19 @@ tokens beyond 2**40 is 2**40, a negative one 0, an amount beyond int64 is unknow
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from decimal import Decimal
 from functools import lru_cache
 from itertools import repeat
 from typing import Any
 
 import msgspec
 
-from podium.ledger.records import MOST_PICO, Closed, Ended, Settled, Started
-from podium.ledger.schema import COLUMNS
+from podium.ledger.facts import Caller, Ending, Labels, Route, load_caller, load_ending, load_labels, load_route
+from podium.ledger.records import MOST_PICO, RARE_TOKENS, Ended, Reported, Settled, load_more
+from podium.ledger.schema import COLUMNS, MOST_TOKENS
 from podium.ledger.store import Priced
 from podium.types import Usage
 
-_MOST_TOKENS = 2**40
-_LONGEST_US = 2**53
 _TOKENS = ("input", "output", "cache_read", "cache_write", "cache_write_1h", "reasoning", "input_audio", "output_audio")
-_NO_TOKENS = (0,) * len(_TOKENS)
-_NO_USAGE = Usage()
 _NO_TAGS = "[]"
 
 _dump_json = msgspec.json.Encoder().encode
@@ -75,34 +71,22 @@ class Columns:
 
 
 def columns_of_attempts(attempts: Sequence[Settled]) -> Columns:
-    """Return attempts as rows of `attempts`."""
-    fields = _fields(Started, [each.started for each in attempts])
-    fields |= _fields(Settled, attempts)
-    usages = [each.usage for each in attempts]
-    fields |= _fields(Usage, [_NO_USAGE if usage is None else usage for usage in usages])
-    fields["metered"] = [usage is not None for usage in usages]
-    fields["usage_more"] = list(zip(fields["reported_cost_usd"], fields["extra"], strict=True))
+    """Return attempts as rows of `attempts_apart`."""
+    fields = _fields(Settled, attempts)
+    fields |= _fields(Route, [load_route(each.route) for each in attempts])
+    fields |= _fields(Caller, [load_caller(each.caller) for each in attempts])
+    fields |= _fields(Labels, [load_labels(each.labels) for each in attempts])
+    fields |= _fields(Ending, [load_ending(each.ending) for each in attempts])
+    more = [load_more(each.more) for each in attempts]
+    fields |= {name: [each.tokens.get(name, 0) for each in more] for name in RARE_TOKENS}
+    fields |= {name: [getattr(each, name) for each in more] for name in ("losses",)}
+    fields["usage_more"] = [each.usage for each in more]
     return _columns(_OF_ATTEMPTS, fields, len(attempts))
 
 
 def columns_of_entries(entries: Sequence[Ended]) -> Columns:
-    """Return entries as rows of `entries`."""
+    """Return entries as rows of `entries_apart`."""
     return _columns(_OF_ENTRIES, _fields(Ended, entries), len(entries))
-
-
-def columns_of_closed(closed: Sequence[Closed]) -> tuple[Columns, Columns]:
-    """Return requests that ended with an attempt as rows of `attempts` and of `entries`, which have most columns in common."""
-    attempts = columns_of_attempts([each.settled for each in closed])
-    fields = _fields(Closed, closed)
-    answered = zip(attempts.each("attempt"), fields["answered"], strict=True)
-    fields["winner"] = [attempt if has_answered else None for attempt, has_answered in answered]
-    entries = _columns(_OF_CLOSED, fields, len(closed))
-    for name in _IN_COMMON:
-        if name in attempts.same:
-            entries.same[name] = attempts.same[name]
-        else:
-            entries.own[name] = attempts.own[name]
-    return attempts, entries
 
 
 def _fields(kind: type[msgspec.Struct], records: Iterable[msgspec.Struct]) -> dict[str, Sequence[Any]]:
@@ -128,32 +112,30 @@ def _columns(table: Mapping[str, tuple[str, Callable[[Any], Any]]], fields: dict
     return columns
 
 
-def tokens_of(usage: Usage | None) -> tuple[int, ...]:
-    """Return the counts of a usage in the order of their columns, within their bounds."""
-    if usage is None:
-        return _NO_TOKENS
+def tokens_of(settled: Settled) -> tuple[int, ...]:
+    """Return the counts of an attempt in the order of their columns, within their bounds."""
+    rare = load_more(settled.more).tokens
     counts = (
-        usage.input, usage.output, usage.cache_read, usage.cache_write,
-        usage.cache_write_1h, usage.reasoning, usage.input_audio, usage.output_audio,
+        settled.input, settled.output, settled.cache_read, settled.cache_write, rare.get("cache_write_1h", 0),
+        settled.reasoning, rare.get("input_audio", 0), rare.get("output_audio", 0),
     )  # fmt: skip
-    if max(counts) > _MOST_TOKENS or min(counts) < 0:
-        return tuple(map(_token_count, counts))
+    if max(counts) > MOST_TOKENS or min(counts) < 0:
+        return tuple(map(bounded, counts))
     return counts
 
 
-def _token_count(count: int) -> int:
-    return min(max(count, 0), _MOST_TOKENS)
+def bounded(count: int) -> int:
+    """Return a count of tokens within its bounds."""
+    return min(max(count, 0), MOST_TOKENS)
 
 
-def _usage_more(more: tuple[Decimal | None, dict[str, Any]]) -> str:
-    reported_cost_usd, extra = more
-    if reported_cost_usd is None and not extra:
-        return ""
-    return _dump_json({"reported_cost_usd": reported_cost_usd, "extra": extra}).decode()
+def _usage_more(reported: Reported | None) -> str:
+    return "" if reported is None else _dump_json(reported).decode()
 
 
-def _context(context: Mapping[str, str] | None) -> str:
-    return _dump_json(context).decode() if context else ""
+def context_text(context: tuple[tuple[str, str], ...]) -> str:
+    """Return what chose among a price's variants as a JSON object; empty where nothing did."""
+    return _dump_json(dict(context)).decode() if context else ""
 
 
 def amount_of(pico: int | None) -> int | None:
@@ -176,22 +158,20 @@ def _perhaps_microseconds(seconds: float | None) -> int | None:
 _MADE: dict[str, tuple[str, Callable[[Any], Any]]] = {
     **{name: (name, _as_it_is) for name in ("request_id", "outcome", "attempt", "attempts", "winner", "losses")},
     **{name: (name, _as_it_is) for name in ("streamed", "metered", "estimated")},
-    **{name: (name, _token_count) for name in _TOKENS},
+    **{name: (name, bounded) for name in _TOKENS},
     "started_us": ("started_at", microseconds),
     "requested_us": ("requested_at", microseconds),
     "duration_us": ("duration_s", microseconds),
     "first_content_us": ("first_content_s", _perhaps_microseconds),
     "tags": ("tags", tags_text),
     "usage_more": ("usage_more", _usage_more),
-    "context": ("context", _context),
+    "context": ("context", context_text),
     "cost_pico": ("cost_pico", amount_of),
     "reserved_pico": ("reserved_pico", amount_of),
 }
 """What a column is made of, and how, where it is not a name that may be absent."""
 _OF_ATTEMPTS = {name: _MADE.get(name, (name, _name)) for name in COLUMNS["attempts"]}
 _OF_ENTRIES = {name: _MADE.get(name, (name, _name)) for name in COLUMNS["entries"]}
-_OF_CLOSED = {name: made for name, made in _OF_ENTRIES.items() if made[0] in (*Closed.__struct_fields__, "winner")}
-_IN_COMMON = tuple(_OF_ENTRIES.keys() - _OF_CLOSED.keys())
 
 
 PRICED_COLUMNS = (

@@ -1,9 +1,11 @@
 """The tables of the SQLite store, and the statements that fill them.
 
-Theory. `attempts` and `entries` hold every fact once, clustered by time: new rows go to the end of the tree, whatever ids
-look like, and an id finds its row there, since a record has the same instant each time it is read. Three tables of sums
-answer the usual questions without reading them; they are changed in the transaction that changes the rows, so they are always
-exactly the sums of the rows.
+Theory. Nearly every request is one row of `closed`, an attempt and an entry at once, that refers to what many requests have in
+common: `routes`, `callers`, `labels`, `endings`. Attempts that did not end with their request, and such requests, have rows of
+their own in `attempts_apart` and `entries_apart`. All of them are clustered by time: new rows go to the end of the tree,
+whatever ids look like, and an id finds its row there, since a record has the same instant each time it is read. The views
+`attempts` and `entries` show every attempt and every request alike. Three tables of sums answer the usual questions without
+reading rows; they are changed in the transaction that changes the rows, so they are always exactly the sums of the rows.
 
 Rules.
 - Sums are added up before they come here, one row for each key of a batch; `added` does the same for rows that are in a table.
@@ -19,12 +21,15 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from podium.ledger.cells import FINE_OUTCOMES
+from podium.ledger.store import CLOSED_WITHIN_S
 
 DAY_US = 86_400_000_000
 HOUR_US = 3_600_000_000
 QUARTER_US = 900_000_000
 """All offsets of time zones since 1972 are multiples of a quarter of an hour."""
 
+MOST_TOKENS = 2**40
+"""No count of tokens is larger."""
 LOW = 32
 LOW_MASK = (1 << LOW) - 1
 
@@ -53,13 +58,43 @@ outcome TEXT NOT NULL, duration_us INTEGER NOT NULL, winner INTEGER, attempts IN
 ENTRIES_KEY = "requested_us, request_id"
 
 
+ROUTES = """
+provider TEXT NOT NULL, model TEXT NOT NULL, role TEXT NOT NULL, upstream_model TEXT NOT NULL, dialect TEXT NOT NULL,
+spec TEXT NOT NULL, rule TEXT NOT NULL, strategy TEXT NOT NULL, tier TEXT NOT NULL, experiment TEXT NOT NULL,
+rollout TEXT NOT NULL, arm TEXT NOT NULL, streamed INTEGER NOT NULL
+"""
+CALLERS = "user_id TEXT NOT NULL, team TEXT NOT NULL"
+LABELS = "tags TEXT NOT NULL"
+ENDINGS = """
+outcome TEXT NOT NULL, error_code TEXT NOT NULL, finish_reason TEXT NOT NULL, price_version TEXT NOT NULL,
+price_source TEXT NOT NULL, context TEXT NOT NULL, metered INTEGER NOT NULL, estimated INTEGER NOT NULL,
+request_outcome TEXT NOT NULL, answered INTEGER NOT NULL, attempts INTEGER NOT NULL
+"""
+CLOSED = """
+started_us INTEGER NOT NULL, request_id TEXT NOT NULL, attempt INTEGER NOT NULL, requested_us INTEGER NOT NULL,
+route INTEGER NOT NULL, caller INTEGER NOT NULL, labels INTEGER NOT NULL, ending INTEGER NOT NULL,
+duration_s REAL NOT NULL, request_duration_s REAL NOT NULL, first_content_s REAL, input INTEGER NOT NULL,
+output INTEGER NOT NULL, cache_read INTEGER NOT NULL, cache_write INTEGER NOT NULL, reasoning INTEGER NOT NULL,
+cost_pico INTEGER, reserved_pico INTEGER, upstream_id TEXT, conversation TEXT, more TEXT
+"""
+"""`more` is a `records.More` as JSON."""
+CLOSED_WITHIN_US = CLOSED_WITHIN_S * 1_000_000
+"""An attempt in `closed` began at most so long after its request came: so its time finds both."""
+
+
 def columns_of(declaration: str) -> tuple[str, ...]:
     """Return the names of the columns that a table declares."""
     return tuple(column.split()[0] for column in declaration.replace("\n", " ").split(","))
 
 
-COLUMNS = {"attempts": columns_of(f"{ATTEMPTS}, {ATTEMPTS_LATER}"), "entries": columns_of(ENTRIES)}
-"""The names of all columns of a table, those of later migrations among them."""
+_SHARED = (("routes", ROUTES), ("callers", CALLERS), ("labels", LABELS), ("endings", ENDINGS))
+
+COLUMNS = {
+    "attempts": columns_of(f"{ATTEMPTS}, {ATTEMPTS_LATER}"),
+    "entries": columns_of(ENTRIES),
+    **{table: columns_of(declaration) for table, declaration in (*_SHARED, ("closed", CLOSED))},
+}
+"""The names of all columns of a table or view, those of later migrations among them."""
 
 
 COUNTS = (
@@ -81,6 +116,11 @@ OF_ATTEMPTS = (
 """What rows of attempts add to each of `SUMS`."""
 
 OF_ENTRIES = ("COUNT(*)", f"SUM(outcome NOT IN {FINE_OUTCOMES})") + ("0",) * (len(SUMS) - 2)
+
+
+def slot_of(at: int, grain: int) -> int:
+    """Return the slot that a time is in: divided as SQLite divides, towards 0."""
+    return at // grain if at >= 0 else -(-at // grain)
 
 
 class Rollup(NamedTuple):
@@ -149,6 +189,60 @@ def _rollup_table(rollup: Rollup) -> str:
     return f"CREATE TABLE {rollup.table} (slot INTEGER NOT NULL, {keys}{sums}, PRIMARY KEY ({rollup.key})) WITHOUT ROWID"
 
 
+def _shared_table(table: str, declaration: str) -> str:
+    return f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, {declaration}, UNIQUE ({', '.join(COLUMNS[table])}))"
+
+
+_CLOSED_FROM = (
+    "closed CROSS JOIN routes ON routes.id = closed.route CROSS JOIN callers ON callers.id = closed.caller "
+    "CROSS JOIN labels ON labels.id = closed.labels CROSS JOIN endings ON endings.id = closed.ending"
+)
+"""`CROSS` keeps SQLite to this order: time first (https://sqlite.org/optoverview.html#crossjoin)."""
+
+
+def _count_of(name: str) -> str:
+    return f"MIN(MAX(COALESCE(json_extract(more, '$.tokens.{name}'), 0), 0), {MOST_TOKENS})"
+
+
+def _whole_us(column: str) -> str:
+    return f"CAST(ROUND({column} * 1e6) AS INTEGER)"
+
+
+_MORE = {
+    **{name: _count_of(name) for name in ("cache_write_1h", "input_audio", "output_audio")},
+    "usage_more": "COALESCE(json_extract(more, '$.usage'), '')",
+    "losses": "COALESCE(json_extract(more, '$.losses'), 0)",
+    "upstream_id": "COALESCE(upstream_id, '')",
+    "conversation": "COALESCE(conversation, '')",
+}
+_OF_CLOSED = {
+    "attempts": {
+        **_MORE,
+        "duration_us": _whole_us("duration_s"),
+        "first_content_us": _whole_us("first_content_s"),
+    },
+    "entries": {
+        "conversation": _MORE["conversation"],
+        "outcome": "request_outcome",
+        "duration_us": _whole_us("request_duration_s"),
+        "winner": "CASE WHEN answered THEN attempt END",
+    },
+}
+
+
+def _views(name: str) -> tuple[str, ...]:
+    """The views of what is in `closed`, and of that together with what is apart."""
+    columns = ", ".join(COLUMNS[name])
+    made = ", ".join(
+        f"{_OF_CLOSED[name][column]} AS {column}" if column in _OF_CLOSED[name] else column for column in COLUMNS[name]
+    )
+    more = "" if "started_us" in COLUMNS[name] else ", started_us"
+    return (
+        f"CREATE VIEW closed_{name} AS SELECT {made}{more} FROM {_CLOSED_FROM}",
+        f"CREATE VIEW {name} AS SELECT {columns} FROM {name}_apart UNION ALL SELECT {columns} FROM closed_{name}",
+    )
+
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         f"CREATE TABLE attempts ({ATTEMPTS}, PRIMARY KEY ({ATTEMPTS_KEY})) WITHOUT ROWID",
@@ -166,5 +260,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (started_us, request_id, attempt, changed_us)) WITHOUT ROWID""",
     ),
     (f"ALTER TABLE attempts ADD COLUMN {ATTEMPTS_LATER}",),
+    (
+        *(f"ALTER TABLE {name} RENAME TO {name}_apart" for name in ("attempts", "entries")),
+        *(_shared_table(*each) for each in _SHARED),
+        f"CREATE TABLE closed ({CLOSED}, PRIMARY KEY ({ATTEMPTS_KEY})) WITHOUT ROWID",
+        *(view for name in ("attempts", "entries") for view in _views(name)),
+    ),
 )
 """Each brings the tables from its number to the next; `PRAGMA user_version` tells how many have been applied."""

@@ -22,11 +22,14 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from podium.errors import StoreError
 from podium.ledger import sqlite_recordings, sqlite_reprice, sqlite_rows, sqlite_usage
 from podium.ledger.journal import weakly
 from podium.ledger.payloads import PayloadFile
 from podium.ledger.schema import MIGRATIONS
+from podium.ledger.sqlite_closed import SharedFacts
 from podium.ledger.store import Batch, Price, Priced, Question, Recording, Sought, Sums, Unstorable
 
 FILE_NAME = "ledger.sqlite3"
@@ -43,6 +46,7 @@ _NEVER = (
     sqlite3.ProgrammingError,
     OverflowError,
     ValueError,
+    msgspec.DecodeError,
 )
 
 
@@ -54,6 +58,7 @@ class SqliteStore:
         self._fsync = fsync
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
+        self._shared = SharedFacts()
         self._payloads = PayloadFile(None if folder is None else folder / PAYLOADS_NAME)
         self._reading_ended = threading.Condition()
         self._readers = 0
@@ -125,6 +130,7 @@ class SqliteStore:
                 raise
 
     def _drop(self) -> None:
+        self._shared.forget()
         connection = self._connection
         if connection is None:
             return
@@ -194,7 +200,7 @@ class SqliteStore:
         if batch.payloads:
             self._payloads.add(batch.payloads)
         with self._writing() as connection:
-            sqlite_rows.take(connection, batch)
+            sqlite_rows.take(connection, batch, self._shared)
             connection.executemany(
                 "INSERT INTO positions VALUES (?, ?) ON CONFLICT (segment) DO UPDATE SET position = excluded.position",
                 batch.positions.items(),

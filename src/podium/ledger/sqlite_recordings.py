@@ -21,8 +21,11 @@ _NOT_TAGGED = "(tags = '[]' OR NOT EXISTS (SELECT 1 FROM json_each(tags) WHERE v
 _ATTEMPTS = (
     "SELECT COUNT(*), SUM(cost_pico IS NULL), COALESCE(SUM(cost_pico), 0), SUM(metered), "
     "COALESCE(SUM(input + cache_read + cache_write + cache_write_1h + input_audio), 0), "
-    "COALESCE(SUM(output + reasoning + output_audio), 0) FROM attempts "
-    "WHERE started_us BETWEEN ? AND ? AND request_id = ? AND requested_us = ?"
+    "COALESCE(SUM(output + reasoning + output_audio), 0) FROM (SELECT {0} FROM attempts_apart {1} UNION ALL SELECT {0} FROM "
+    "closed_attempts {1})"
+).format(
+    "cost_pico, metered, input, cache_read, cache_write, cache_write_1h, input_audio, output, reasoning, output_audio",
+    "WHERE started_us BETWEEN :since AND :until AND request_id = :request_id AND requested_us = :requested_us",
 )
 _SLACK_US = (1_000_000, 3_600_000_000)
 """How far a clock may be set within a request: first so much, and where nothing is found, so much."""
@@ -57,8 +60,13 @@ def _recording(connection: sqlite3.Connection, payloads: PayloadFile, row: tuple
     assert isinstance(request_id, str)
     count = unpriced = cost_pico = metered = tokens_in = tokens_out = 0
     for slack_us in _SLACK_US:
-        window = (requested_us - slack_us, requested_us + duration_us + slack_us)
-        found = connection.execute(_ATTEMPTS, (*window, request_id, requested_us)).fetchone()
+        facts = {
+            "since": requested_us - slack_us,
+            "until": requested_us + duration_us + slack_us,
+            "request_id": request_id,
+            "requested_us": requested_us,
+        }
+        found = connection.execute(_ATTEMPTS, facts).fetchone()
         count, unpriced, cost_pico, metered, tokens_in, tokens_out = found
         if count:
             break

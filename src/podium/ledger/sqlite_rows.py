@@ -18,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain, islice
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -36,7 +36,7 @@ from podium.ledger.cells import (
     add_cell,
     new_cell,
 )
-from podium.ledger.rows import Columns, columns_of_attempts, columns_of_closed, columns_of_entries
+from podium.ledger.rows import Columns, columns_of_attempts, columns_of_entries
 from podium.ledger.schema import (
     ATTEMPTS_KEY,
     BY_TAG,
@@ -47,7 +47,9 @@ from podium.ledger.schema import (
     ROLLUPS,
     Rollup,
     adding,
+    slot_of,
 )
+from podium.ledger.sqlite_closed import ClosedRows, ClosedSums, SharedFacts, steps, unknown
 from podium.ledger.store import Batch, Sums
 
 _PIECE = 256
@@ -59,46 +61,52 @@ _KEYS = {"attempts": ATTEMPTS_KEY.split(", "), "entries": ENTRIES_KEY.split(", "
 _TOKENS = tuple((Sums.COUNTS.index(name), name) for name in Sums.COUNTS[Sums.COUNTS.index("input") :])
 
 Key = tuple[Any, ...]
+T = TypeVar("T")
 Amount = int | Sequence[int]
 """What rows add to a sum: each the same, or each its own."""
 
 
-def take(connection: sqlite3.Connection, batch: Batch) -> None:
+def take(connection: sqlite3.Connection, batch: Batch, shared: SharedFacts) -> None:
     """Take what the store does not have yet, and add it to the sums."""
+    shared.make_room()
     connection.execute("SAVEPOINT taking")
     try:
-        sums = _take(connection, batch, new=True)
+        sums = _take(connection, batch, shared, new=True)
     except sqlite3.IntegrityError:  # something is there already
         connection.execute("ROLLBACK TO taking")
-        sums = _take(connection, batch, new=False)
+        shared.forget()
+        sums = _take(connection, batch, shared, new=False)
     connection.execute("RELEASE taking")
-    sums.write(connection)
+    sums.write(connection, shared)
 
 
-def _take(connection: sqlite3.Connection, batch: Batch, *, new: bool) -> _Sums:
+def _take(connection: sqlite3.Connection, batch: Batch, shared: SharedFacts, *, new: bool) -> _Sums:
     """Insert the rows of a batch, and return what they add up to. Raises `IntegrityError` where not all are `new`."""
     sums = _Sums()
-    for attempts, entries in _pieces(batch):
+    for closed in _pieces(batch.closed):
+        wanted = closed if new else unknown(connection, closed)
+        if wanted:
+            rows = ClosedRows(wanted, connection, shared)
+            rows.insert(connection)
+            sums.closed.add(rows, shared)
+    for some in _pieces(batch.attempts):
+        attempts = columns_of_attempts(some)
         if not new:
             attempts = _unknown(connection, "attempts", attempts)
-            entries = _unknown(connection, "entries", entries)
         _insert(connection, "attempts", attempts)
-        _insert(connection, "entries", entries)
         sums.add_attempts(attempts)
+    for ended in _pieces(batch.entries):
+        entries = columns_of_entries(ended)
+        if not new:
+            entries = _unknown(connection, "entries", entries)
+        _insert(connection, "entries", entries)
         sums.add_entries(entries)
     return sums
 
 
-def _pieces(batch: Batch) -> Iterator[tuple[Columns, Columns]]:
-    """The attempts and entries of a batch, some at a time."""
-    for some in _slices(len(batch.closed)):
-        yield columns_of_closed(batch.closed[some])
-    for some in _slices(max(len(batch.attempts), len(batch.entries))):
-        yield columns_of_attempts(batch.attempts[some]), columns_of_entries(batch.entries[some])
-
-
-def _slices(count: int) -> Iterator[slice]:
-    return (slice(first, first + _PIECE) for first in range(0, count, _PIECE))
+def _pieces(records: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Records, some at a time."""
+    return (records[first : first + _PIECE] for first in range(0, len(records), _PIECE))
 
 
 def _insert(connection: sqlite3.Connection, table: str, columns: Columns) -> None:
@@ -109,12 +117,11 @@ def _insert(connection: sqlite3.Connection, table: str, columns: Columns) -> Non
     for first in range(0, whole, _TOGETHER):
         some = values[first * len(own) : (first + _TOGETHER) * len(own)]
         connection.execute(_inserting(table, same, own, _TOGETHER), shared + some)
-    # What is left goes by statements that are always the same ones: to prepare one takes longer than to run it.
-    left = islice(zip(*map(columns.each, COLUMNS[table]), strict=True), whole, None)
-    count = _TOGETHER
-    while count := count // 2:
-        if len(columns) & count:
-            connection.execute(_inserting(table, (), COLUMNS[table], count), list(chain.from_iterable(islice(left, count))))
+    left = list(chain.from_iterable(islice(zip(*map(columns.each, COLUMNS[table]), strict=True), whole, None)))
+    width = len(COLUMNS[table])
+    for first, count in steps(len(columns) - whole):
+        some = left[first * width : (first + count) * width]
+        connection.execute(_inserting(table, (), COLUMNS[table], count), some)
 
 
 @lru_cache(maxsize=128)
@@ -125,7 +132,7 @@ def _inserting(table: str, same: tuple[str, ...], own: tuple[str, ...], count: i
     """
     row = f"({', '.join('?' * len(own))})"
     rows = f"VALUES {', '.join([row] * count)}"
-    into = f"INSERT INTO {table} ({', '.join((*same, *own))})"
+    into = f"INSERT INTO {table}_apart ({', '.join((*same, *own))})"
     if not same:
         return f"{into} {rows}"
     shared = ", ".join(f"? AS same{number}" for number in range(len(same)))
@@ -135,7 +142,7 @@ def _inserting(table: str, same: tuple[str, ...], own: tuple[str, ...], count: i
 
 def _unknown(connection: sqlite3.Connection, table: str, columns: Columns) -> Columns:
     """The rows that the store does not have, each once."""
-    query = f"SELECT 1 FROM {table} WHERE {' AND '.join(f'{name} = ?' for name in _KEYS[table])}"
+    query = f"SELECT 1 FROM {table}_apart WHERE {' AND '.join(f'{name} = ?' for name in _KEYS[table])}"
     found: dict[Key, int] = {}
     for place, key in enumerate(zip(*(columns.each(name) for name in _KEYS[table]), strict=True)):
         if key not in found and connection.execute(query, key).fetchone() is None:
@@ -146,9 +153,10 @@ def _unknown(connection: sqlite3.Connection, table: str, columns: Columns) -> Co
 class _Sums:
     """What a batch adds to the tables of sums."""
 
-    __slots__ = ("_cells",)
+    __slots__ = ("_cells", "closed")
 
     def __init__(self) -> None:
+        self.closed = ClosedSums()
         self._cells: dict[Rollup, defaultdict[Key, Cell]] = {rollup: defaultdict(new_cell) for rollup in ROLLUPS}
         """By slot and names; all tags of a row are one name until they are written."""
 
@@ -181,11 +189,11 @@ class _Sums:
         first, last = min(columns.each(at)), max(columns.each(at))
         for rollup, cells in self._cells.items():
             names = ("tags",) if rollup is BY_TAG else rollup.keys
-            begin, grain = _slot(first, rollup.grain_us), rollup.grain_us
-            if begin == _slot(last, grain) and not columns.own.keys() & set(names):
+            begin, grain = slot_of(first, rollup.grain_us), rollup.grain_us
+            if begin == slot_of(last, grain) and not columns.own.keys() & set(names):
                 _add_rows(cells[begin, *(columns.same[name] for name in names)], len(columns), amounts)
             else:
-                slots = [_slot(us, grain) for us in columns.each(at)]
+                slots = [slot_of(us, grain) for us in columns.each(at)]
                 own = [cells[key] for key in zip(slots, *map(columns.each, names), strict=True)]
                 _add_each(own, amounts)
 
@@ -197,8 +205,9 @@ class _Sums:
                 add_cell(found[slot, tag], cell)
         return found
 
-    def write(self, connection: sqlite3.Connection) -> None:
+    def write(self, connection: sqlite3.Connection, shared: SharedFacts) -> None:
         """Add all of it to the tables."""
+        self.closed.share_out(self._cells, shared)
         for rollup, cells in self._cells.items():
             rows = (
                 (
@@ -239,8 +248,3 @@ def _add_each(cells: Sequence[Cell], amounts: Iterable[tuple[int, Amount]]) -> N
         else:
             for cell, own in zip(cells, amount, strict=True):
                 cell[place] += own
-
-
-def _slot(at: int, grain: int) -> int:
-    """The slot that a time is in: divided as SQLite divides, towards 0."""
-    return at // grain if at >= 0 else -(-at // grain)

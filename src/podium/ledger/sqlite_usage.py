@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 from podium.ledger.schema import (
     AMOUNTS,
+    CLOSED_WITHIN_US,
     COUNTS,
     DAY_US,
     HOUR_US,
@@ -91,8 +92,9 @@ def _span(connection: sqlite3.Connection, question: Question) -> tuple[int, int]
     first, last = question.since_us, question.until_us
     if first is None or last is None:
         ends = connection.execute(
-            "SELECT (SELECT MIN(started_us) FROM attempts), (SELECT MIN(requested_us) FROM entries), "
-            "(SELECT MAX(started_us) FROM attempts), (SELECT MAX(requested_us) FROM entries)"
+            "SELECT (SELECT MIN(started_us) FROM attempts_apart), (SELECT MIN(requested_us) FROM entries_apart), "
+            f"(SELECT MIN(started_us) - {CLOSED_WITHIN_US} FROM closed), (SELECT MAX(started_us) FROM attempts_apart), "
+            "(SELECT MAX(requested_us) FROM entries_apart), (SELECT MAX(started_us) FROM closed)"
         ).fetchone()
         known = [each for each in ends if each is not None]
         if not known:
@@ -147,7 +149,8 @@ def _read_rows(
     groups: Groups,
 ) -> None:
     for table, at, sums in (("attempts", "started_us", OF_ATTEMPTS), ("entries", "requested_us", OF_ENTRIES)):
-        _read(connection, question, _Source(table, at, 1, sums, rows=True), span, step_us, zone, groups)
+        for of in (f"{table}_apart", f"closed_{table}"):
+            _read(connection, question, _Source(of, at, 1, sums, rows=True), span, step_us, zone, groups)
 
 
 def _read(
@@ -166,6 +169,9 @@ def _read(
     selected = [*step, *names]
     conditions = [f"{source.at} >= ?", f"{source.at} < ?"]
     values: list[object] = [span[0] // source.unit_us, span[1] // source.unit_us]
+    if source.table == "closed_entries":  # found by the time of their attempts
+        conditions += ["started_us >= ?", "started_us < ?"]
+        values += [span[0], span[1] + CLOSED_WITHIN_US]
     for grouping, wanted in question.where.items():
         condition, more = _condition(grouping, wanted, source, joined=by_tag)
         conditions.append(condition)

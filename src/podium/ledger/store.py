@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple, Protocol
 
 from podium.errors import StoreError
-from podium.ledger.records import Closed, Ended, Payload, Record, Settled
+from podium.ledger.records import Ended, Payload, Record, Settled
 from podium.types import Usage, Value
 
 
@@ -23,6 +23,10 @@ class Unstorable(StoreError):
 
     code = "unstorable"
     retryable = False
+
+
+CLOSED_WITHIN_S = 60
+"""So long after its request came an attempt may begin, to be found by the same time."""
 
 
 class Batch:
@@ -43,22 +47,26 @@ class Batch:
         """Take all records out."""
         self.attempts: list[Settled] = []
         self.entries: list[Ended] = []
-        self.closed: list[Closed] = []
-        """Each an attempt and an entry."""
+        self.closed: list[Settled] = []
+        """Attempts that their requests ended with, and that began soon after those came: each is an entry too."""
         self.payloads: list[Payload] = []
 
     def add(self, record: Record) -> None:
         """Add a record; a `Started` alone is nothing that a store keeps."""
         self.add_all((record,))
 
-    def add_all(self, records: Iterable[object]) -> None:
+    def add_all(self, records: Iterable[Record]) -> None:
         """Add the records that a store keeps."""
         closed = self.closed.append
         for record in records:
-            if type(record) is Closed:
-                closed(record)
-            elif type(record) is Settled:
-                self.attempts.append(record)
+            if type(record) is Settled:
+                if record.request_duration_s is None:
+                    self.attempts.append(record)
+                elif 0 <= record.started_at - record.requested_at < CLOSED_WITHIN_S:
+                    closed(record)
+                else:
+                    self.attempts.append(record.alone())
+                    self.entries.append(record.entry)
             elif type(record) is Ended:
                 self.entries.append(record)
             elif type(record) is Payload:

@@ -1,0 +1,312 @@
+"""How requests that ended with an attempt come into the SQLite store, and what they add to the tables of sums.
+
+Theory. Nearly every request is one row here. What it has in common with others is stored once, and the row has its number; the
+numbers are remembered, so that a row is made and added up without looking at names. Names are looked at where a batch is
+written to the tables of sums: once for each route and each caller of a batch.
+
+Rules.
+- Numbers that were given in a transaction that failed are forgotten: `SharedFacts.forget`.
+- Bounds are those of `podium.ledger.rows`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import chain
+from math import isfinite
+from operator import mul
+from typing import Any
+
+import msgspec
+
+from podium.ledger.cells import (
+    ATTEMPTED,
+    COST,
+    ERRORS,
+    FAILED,
+    FINE_OUTCOMES,
+    REQUESTS,
+    UNKNOWN,
+    UNKNOWN_COST,
+    UNPRICED,
+    Cell,
+    add_cell,
+    new_cell,
+)
+from podium.ledger.facts import load_caller, load_ending, load_labels, load_route
+from podium.ledger.records import RARE_TOKENS, Settled, rare_tokens
+from podium.ledger.rows import amount_of, bounded, context_text, microseconds, tags_text
+from podium.ledger.schema import (
+    BY_MODEL,
+    BY_TAG,
+    BY_USER,
+    COLUMNS,
+    HOUR_US,
+    MOST_TOKENS,
+    Rollup,
+    slot_of,
+)
+from podium.ledger.store import Sums
+
+_TOGETHER = 32
+"""Rows a statement."""
+_REMEMBERED = 50_000
+"""Numbers of a kind that are remembered."""
+_EARLIEST_S, _LATEST_S = -1e9, 9e9
+
+Row = tuple[Any, ...]
+Key = tuple[Any, ...]
+
+_PLACES = {name: place for place, name in enumerate(COLUMNS["closed"])}
+_COUNTED = tuple((name, Sums.COUNTS.index(name)) for name in ("input", "output", "cache_read", "cache_write", "reasoning"))
+_RARE = tuple((name, Sums.COUNTS.index(name)) for name in RARE_TOKENS)
+_SUMMED = (("route", BY_MODEL), ("caller", BY_USER), ("labels", BY_TAG))
+"""What decides where a row adds to a table of sums."""
+_NAMES = {
+    "route": tuple(map(COLUMNS["routes"].index, BY_MODEL.keys)),
+    "caller": tuple(map(COLUMNS["callers"].index, BY_USER.keys)),
+    "labels": (COLUMNS["labels"].index("tags"),),
+}
+"""Where the names are; all tags of a row are one name until they are written."""
+
+
+class _Shared:
+    """What one table of shared facts has, as far as it was needed."""
+
+    __slots__ = ("_load", "_table", "numbers", "rows")
+
+    def __init__(self, table: str, load: Callable[[bytes], msgspec.Struct]) -> None:
+        self._table = table
+        self._load = load
+        self.numbers: dict[bytes, int] = {}
+        """Packed facts -> their number."""
+        self.rows: dict[int, Row] = {}
+        """A number -> the row without it."""
+
+    def find(self, connection: sqlite3.Connection, packed: Sequence[bytes]) -> list[int]:
+        """Return the numbers of facts; what the table does not have is added to it."""
+        numbers = self.numbers
+        try:
+            return [numbers[each] for each in packed]
+        except KeyError:
+            for each in set(packed) - numbers.keys():
+                self._learn(connection, each)
+            return [numbers[each] for each in packed]
+
+    def _learn(self, connection: sqlite3.Connection, packed: bytes) -> None:
+        columns = COLUMNS[self._table]
+        facts = self._load(packed)
+        row = tuple(_STORED.get(name, _plain)(getattr(facts, name)) for name in columns)
+        query = f"SELECT id FROM {self._table} WHERE {' AND '.join(f'{name} = ?' for name in columns)}"
+        found = connection.execute(query, row).fetchone()
+        if found is None:
+            marks = ", ".join("?" * len(columns))
+            inserting = f"INSERT INTO {self._table} ({', '.join(columns)}) VALUES ({marks})"
+            found = (connection.execute(inserting, row).lastrowid,)
+        self.numbers[packed] = found[0]
+        self.rows[found[0]] = row
+
+    def forget(self) -> None:
+        """Look everything up anew."""
+        self.numbers.clear()
+        self.rows.clear()
+
+
+def _plain(fact: Any) -> Any:
+    return "" if fact is None else fact
+
+
+_STORED: dict[str, Callable[[Any], Any]] = {"tags": tags_text, "context": context_text}
+"""How a fact is made what its column holds."""
+
+
+class SharedFacts:
+    """The numbers of what many requests have in common, in one store."""
+
+    __slots__ = ("of",)
+
+    def __init__(self) -> None:
+        self.of = {
+            "route": _Shared("routes", load_route),
+            "caller": _Shared("callers", load_caller),
+            "labels": _Shared("labels", load_labels),
+            "ending": _Shared("endings", load_ending),
+        }
+        """By their column in `closed`."""
+
+    def forget(self) -> None:
+        """Look everything up anew: a transaction failed."""
+        for each in self.of.values():
+            each.forget()
+
+    def make_room(self) -> None:
+        """Forget what is too much to be remembered; before a batch, for a batch needs what it has used."""
+        for each in self.of.values():
+            if len(each.numbers) > _REMEMBERED:
+                each.forget()
+
+
+class ClosedRows:
+    """Some rows of `closed`, column by column."""
+
+    __slots__ = ("_values", "count")
+
+    def __init__(self, closed: Sequence[Settled], connection: sqlite3.Connection, shared: SharedFacts) -> None:
+        self.count = len(closed)
+        (
+            started_at, request_id, attempt, requested_at, route, caller, labels, ending, duration_s, request_duration_s,
+            first_content_s, *tokens, cost_pico, reserved_pico, upstream_id, conversation, more,
+        ) = zip(*map(msgspec.structs.astuple, closed), strict=True)  # fmt: skip
+        self._values: tuple[Sequence[Any], ...] = (
+            _microseconds(started_at),
+            request_id,
+            attempt,
+            _microseconds(requested_at),
+            shared.of["route"].find(connection, route),
+            shared.of["caller"].find(connection, caller),
+            shared.of["labels"].find(connection, labels),
+            shared.of["ending"].find(connection, ending),
+            _seconds(duration_s),
+            _seconds(request_duration_s),
+            first_content_s,
+            *map(_tokens, tokens),
+            list(map(amount_of, cost_pico)),
+            list(map(amount_of, reserved_pico)),
+            upstream_id,
+            conversation,
+            more,
+        )
+
+    def __getitem__(self, column: str) -> Sequence[Any]:
+        return self._values[_PLACES[column]]
+
+    def insert(self, connection: sqlite3.Connection) -> None:
+        """Insert them. Raises `IntegrityError` where one is there already."""
+        values = list(chain.from_iterable(zip(*self._values, strict=True)))
+        width = len(self._values)
+        for first, count in steps(self.count):
+            connection.execute(_inserting(count), values[first * width : (first + count) * width])
+
+
+def steps(count: int) -> Iterator[tuple[int, int]]:
+    """Where a statement's rows begin, and how many they are: always the same few numbers.
+
+    To prepare a statement takes longer than to run it.
+    """
+    first, size = 0, _TOGETHER
+    while size:
+        while count - first >= size:
+            yield first, size
+            first += size
+        size //= 2
+
+
+@lru_cache
+def _inserting(count: int) -> str:
+    row = f"({', '.join('?' * len(COLUMNS['closed']))})"
+    return f"INSERT INTO closed VALUES {', '.join([row] * count)}"
+
+
+def _microseconds(seconds: Sequence[float]) -> list[int]:
+    if isfinite(sum(seconds)) and min(seconds) > _EARLIEST_S and max(seconds) < _LATEST_S:
+        return [round(each * 1e6) for each in seconds]
+    return list(map(microseconds, seconds))  # each within its bounds
+
+
+def _seconds(durations: Sequence[float]) -> Sequence[float]:
+    return durations if isfinite(sum(durations)) else [each if isfinite(each) else 0.0 for each in durations]
+
+
+def _tokens(counts: Sequence[int]) -> Sequence[int]:
+    return counts if min(counts) >= 0 and max(counts) <= MOST_TOKENS else list(map(bounded, counts))
+
+
+def unknown(connection: sqlite3.Connection, closed: Iterable[Settled]) -> list[Settled]:
+    """Return those that the store does not have, each once."""
+    query = "SELECT 1 FROM closed WHERE started_us = ? AND request_id = ? AND attempt = ?"
+    found: dict[Key, Settled] = {}
+    for each in closed:
+        key = (microseconds(each.started_at), each.request_id, each.attempt)
+        if key not in found and connection.execute(query, key).fetchone() is None:
+            found[key] = each
+    return list(found.values())
+
+
+class ClosedSums:
+    """What rows of `closed` add to the tables of sums."""
+
+    __slots__ = ("_cells",)
+
+    def __init__(self) -> None:
+        self._cells = tuple(defaultdict[tuple[int, int], Cell](new_cell) for _ in _SUMMED)
+        """By hour and number, for each of `_SUMMED`."""
+
+    def add(self, rows: ClosedRows, shared: SharedFacts) -> None:
+        """Add rows."""
+        attempts, entries = _of_attempts(rows, shared), _of_entries(rows, shared)
+        started, requested = _hours(rows["started_us"]), _hours(rows["requested_us"])
+        for (column, _), known in zip(_SUMMED, self._cells, strict=True):
+            cells = [known[key] for key in zip(started, rows[column], strict=True)]
+            _add(cells, attempts)
+            if requested != started:
+                cells = [known[key] for key in zip(requested, rows[column], strict=True)]
+            _add(cells, entries)
+
+    def share_out(self, cells: Mapping[Rollup, defaultdict[Key, Cell]], shared: SharedFacts) -> None:
+        """Add all of it to the cells of each table of sums, which go by names."""
+        for (column, rollup), known in zip(_SUMMED, self._cells, strict=True):
+            facts = shared.of[column].rows
+            places = _NAMES[column]
+            hours = rollup.grain_us // HOUR_US
+            for (hour, number), cell in known.items():
+                row = facts[number]
+                add_cell(cells[rollup][slot_of(hour, hours), *[row[place] for place in places]], cell)
+
+
+Amounts = list[tuple[int, Sequence[int]]]
+"""What rows add to which places of their cells."""
+
+
+def _of_attempts(rows: ClosedRows, shared: SharedFacts) -> Amounts:
+    costs = [each or 0 for each in rows["cost_pico"]]
+    amounts: Amounts = [(ATTEMPTED, [1] * len(costs)), (COST, costs)]
+    amounts += [(place, rows[name]) for name, place in _COUNTED if any(rows[name])]
+    if None in rows["cost_pico"]:
+        amounts.append((UNPRICED, [each is None for each in rows["cost_pico"]]))
+    rare = [rare_tokens(each) for each in rows["more"]]
+    if any(rare):
+        amounts += [(place, [bounded(each.get(name, 0)) for each in rare]) for name, place in _RARE]
+    if any(failed := _those(rows, shared, "outcome", "failed")):
+        amounts.append((FAILED, failed))
+    if any(lost := _those(rows, shared, "outcome", "unknown")):
+        amounts += [(UNKNOWN, lost), (UNKNOWN_COST, list(map(mul, costs, lost)))]
+    return amounts
+
+
+def _of_entries(rows: ClosedRows, shared: SharedFacts) -> Amounts:
+    fine = _those(rows, shared, "request_outcome", *FINE_OUTCOMES)
+    amounts: Amounts = [(REQUESTS, [1] * len(fine))]
+    if not all(fine):
+        amounts.append((ERRORS, [not each for each in fine]))
+    return amounts
+
+
+def _add(cells: Sequence[Cell], amounts: Amounts) -> None:
+    for place, amount in amounts:
+        for cell, own in zip(cells, amount, strict=True):
+            cell[place] += own
+
+
+def _those(rows: ClosedRows, shared: SharedFacts, column: str, *values: str) -> list[bool]:
+    """Which rows ended so."""
+    place, facts = COLUMNS["endings"].index(column), shared.of["ending"].rows
+    numbers = {number: facts[number][place] in values for number in set(rows["ending"])}
+    return [numbers[number] for number in rows["ending"]]
+
+
+def _hours(at_us: Sequence[int]) -> list[int]:
+    first, last = slot_of(min(at_us), HOUR_US), slot_of(max(at_us), HOUR_US)
+    return [first] * len(at_us) if first == last else [slot_of(each, HOUR_US) for each in at_us]
