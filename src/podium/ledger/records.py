@@ -38,7 +38,7 @@ from podium.ledger.facts import (
     pack_route,
     writable,
 )
-from podium.types import Usage
+from podium.types import Extra, Usage
 
 PICO = 10**12
 """Pico-USD in one USD."""
@@ -269,23 +269,18 @@ _COUNTED = frozenset({
 """What providers count that a `Usage` has in its fields, or that is a part of those."""
 
 
-def beyond_counts(said: Mapping[str, Any]) -> dict[str, Any]:
+def beyond_counts(said: Extra) -> Extra:
     """Return what providers say of usage, by dialect, without what is in the counts."""
     kept = {}
-    for key, value in said.items():
-        if key in _COUNTED and not isinstance(value, dict):
-            continue
-        if isinstance(value, dict):
-            value = {} if _has_counts_alone(value) else beyond_counts(value)
-        if value:
-            kept[key] = value
+    for dialect, facts in said.items():
+        rest = {
+            key: value
+            for key, value in facts.items()
+            if key not in _COUNTED or (type(value) is dict and not _COUNTED.issuperset(value))
+        }
+        if rest:
+            kept[dialect] = rest
     return kept
-
-
-def _has_counts_alone(said: dict[str, Any]) -> bool:
-    """Whether it is what nearly every answer has."""
-    parts = [each for each in said.values() if isinstance(each, dict)]
-    return _COUNTED.issuperset(said) and all(map(_COUNTED.issuperset, parts))
 
 
 def _more(usage: Usage | None, losses: int) -> str | None:

@@ -93,6 +93,7 @@ class SqliteStore:
         self.cut_off = not self._quiet
         self._abandoned, self._connection = self._connection, None  # not closed: that would be work on the parent's files
         self._payloads.begin_anew()
+        self._shared.forget()
         self._lock = threading.RLock()
         self._reading_ended = threading.Condition()
         self._readers = 0

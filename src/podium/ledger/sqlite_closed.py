@@ -92,22 +92,28 @@ class _Shared:
         try:
             return [numbers[each] for each in packed]
         except KeyError:
-            for each in set(packed) - numbers.keys():
-                self._learn(connection, each)
+            self._learn(connection, set(packed) - numbers.keys())
             return [numbers[each] for each in packed]
 
-    def _learn(self, connection: sqlite3.Connection, packed: bytes) -> None:
-        columns = COLUMNS[self._table]
+    def _learn(self, connection: sqlite3.Connection, packed: Iterable[bytes]) -> None:
+        rows = {each: self._row(each) for each in packed}
+        asked = list(set(rows.values()))
+        known: dict[Row, int] = {}
+        for first, count in steps(len(asked)):
+            values = list(chain.from_iterable(asked[first : first + count]))
+            known |= {tuple(row): number for number, *row in connection.execute(_finding(self._table, count), values)}
+        last: int = connection.execute(f"SELECT COALESCE(MAX(id), 0) FROM {self._table}").fetchone()[0]
+        new = [(number, *row) for number, row in enumerate((row for row in asked if row not in known), last + 1)]
+        for first, count in steps(len(new)):
+            connection.execute(_inserting(self._table, count), list(chain.from_iterable(new[first : first + count])))
+        known |= {row[1:]: row[0] for row in new}
+        for each, row in rows.items():
+            self.numbers[each] = known[row]
+            self.rows[known[row]] = row
+
+    def _row(self, packed: bytes) -> Row:
         facts = self._load(packed)
-        row = tuple(_STORED.get(name, _plain)(getattr(facts, name)) for name in columns)
-        query = f"SELECT id FROM {self._table} WHERE {' AND '.join(f'{name} = ?' for name in columns)}"
-        found = connection.execute(query, row).fetchone()
-        if found is None:
-            marks = ", ".join("?" * len(columns))
-            inserting = f"INSERT INTO {self._table} ({', '.join(columns)}) VALUES ({marks})"
-            found = (connection.execute(inserting, row).lastrowid,)
-        self.numbers[packed] = found[0]
-        self.rows[found[0]] = row
+        return tuple(_STORED.get(name, _plain)(getattr(facts, name)) for name in COLUMNS[self._table])
 
     def forget(self) -> None:
         """Look everything up anew."""
@@ -188,7 +194,7 @@ class ClosedRows:
         values = list(chain.from_iterable(zip(*self._values, strict=True)))
         width = len(self._values)
         for first, count in steps(self.count):
-            connection.execute(_inserting(count), values[first * width : (first + count) * width])
+            connection.execute(_inserting("closed", count), values[first * width : (first + count) * width])
 
 
 def steps(count: int) -> Iterator[tuple[int, int]]:
@@ -204,10 +210,21 @@ def steps(count: int) -> Iterator[tuple[int, int]]:
         size //= 2
 
 
-@lru_cache
-def _inserting(count: int) -> str:
-    row = f"({', '.join('?' * len(COLUMNS['closed']))})"
-    return f"INSERT INTO closed VALUES {', '.join([row] * count)}"
+@lru_cache(maxsize=128)
+def _inserting(table: str, count: int) -> str:
+    columns = COLUMNS[table] if table == "closed" else ("id", *COLUMNS[table])
+    return f"INSERT INTO {table} ({', '.join(columns)}) {_values(len(columns), count)}"
+
+
+@lru_cache(maxsize=128)
+def _finding(table: str, count: int) -> str:
+    columns = COLUMNS[table]
+    same = " AND ".join(f"{name} = asked.column{place}" for place, name in enumerate(columns, 1))
+    return f"SELECT id, {', '.join(columns)} FROM ({_values(len(columns), count)}) AS asked CROSS JOIN {table} ON {same}"
+
+
+def _values(width: int, count: int) -> str:
+    return "VALUES " + ", ".join([f"({', '.join('?' * width)})"] * count)
 
 
 def _microseconds(seconds: Sequence[float]) -> list[int]:
