@@ -1,13 +1,15 @@
 """Streams that are left early, and what is left behind: nothing."""
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from making import Make
 from podium import Models
-from podium.engine.runner import _ROOM
+from podium.engine.attempt import Call
+from podium.engine.runner import _ROOM, Run
 from podium.errors import StreamLeft
 from podium.sim import Sim
 from podium.types import Finished, PartDelta, Started
@@ -20,6 +22,37 @@ async def test_a_stream_is_events_from_started_to_finished(make: Make) -> None:
     assert isinstance(events[0], Started)
     assert isinstance(events[-1], Finished)
     assert sum(isinstance(event, PartDelta) for event in events) > 5
+
+
+@pytest.mark.parametrize("how", ["whole", "streamed", "left"])
+async def test_a_request_that_is_over_leaves_nothing_to_the_garbage_collector(make: Make, how: str) -> None:
+    """Whatever hangs on a request would wait for the collector with it, and each request would pay for that."""
+    models = make()
+
+    async def ask() -> None:
+        if how == "whole":
+            await models.generate_text("openai/gpt-4o", prompt=STORY)
+            return
+        async with models.stream_text("openai/gpt-4o", prompt=STORY) as stream:
+            async for event in stream:
+                if how == "left" and isinstance(event, PartDelta):
+                    break
+
+    def left() -> int:
+        return sum(isinstance(each, Run | Call) for each in gc.get_objects())
+
+    gc.disable()
+    try:
+        before = left()
+        for _ in range(3):
+            await ask()
+        for _ in range(200):  # what was left is cancelled in turns of its own
+            if left() <= before:
+                break
+            await asyncio.sleep(0.01)
+        assert left() <= before
+    finally:
+        gc.enable()
 
 
 async def test_nothing_is_sent_before_a_stream_is_read(make: Make, sim: Sim) -> None:

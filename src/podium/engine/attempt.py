@@ -211,6 +211,7 @@ class Call:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
+            del self._listener  # it has this call: together they would wait for the garbage collector
 
     async def _exchange(self, endpoint: Endpoint, transport: Transport, request: Request, streamed: bool) -> None:
         dumped = endpoint.codec.dump_request(request, endpoint.profile)
