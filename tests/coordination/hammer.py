@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from podium.coordination import Coordinator
+from podium.coordination.accounts import Standing
 from podium.errors import LimitError
-from podium.routing.limits import Limit
+from podium.routing.limits import Kind, Limit
 
 
 def wait_for_all(report: Path, processes: int) -> None:
@@ -34,6 +35,7 @@ async def hammer(job: dict[str, Any]) -> dict[str, Any]:
     coordinator = Coordinator.open(job["path"])
     chance = random.Random(job["seed"])
     limits = [Limit(**limit) for limit in job["limits"]]
+    standing = Standing(limits)
     done: list[tuple[int, int, int]] = []
     refusals: list[dict[str, Any]] = []
     numbers = itertools.count()
@@ -45,9 +47,11 @@ async def hammer(job: dict[str, Any]) -> dict[str, Any]:
         while time.monotonic() < stop:
             worst = chance.randint(job["least"], job["most"])
             these = [limit.replace(id=f"{job['seed']}/{next(numbers)}") for limit in limits] if job.get("fresh") else limits
-            asked = [(limit, worst if limit.kind == "cost_usd" else 1) for limit in these]
+            amounts: dict[Kind, int] = {limit.kind: worst if limit.kind == "cost_usd" else 1 for limit in these}
             try:
-                reservation = await coordinator.reserve(asked, at)
+                reservation = coordinator.take_of(standing, amounts, at) if these is limits else None
+                if reservation is None:
+                    reservation = await coordinator.reserve([(limit, amounts[limit.kind]) for limit in these], at)
             except LimitError as error:
                 refusals.append({"ns": time.monotonic_ns(), "worst": worst, **error.to_dict()})
                 if error.code == "budget_exceeded" and job.get("until_refused"):

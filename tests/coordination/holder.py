@@ -13,6 +13,7 @@ import sys
 from typing import Any
 
 from podium.coordination import Coordinator
+from podium.coordination.accounts import Standing
 from podium.errors import LimitError
 from podium.routing.limits import Limit
 
@@ -38,12 +39,16 @@ async def hold(job: dict[str, Any]) -> None:
 
 async def fork(coordinator: Coordinator, limits: list[Limit], at: float) -> str:
     """Say whether a child decides for itself: what it could take, and whether the parent still can."""
+    standing, one = Standing(limits[:1]), {limits[0].kind: 1}
+    known = coordinator.take_of(standing, one, at)
+    if known is not None:
+        known.release()
     inlet, outlet = os.pipe()
     child = os.fork()
     if child == 0:
         taken = "nothing"
         try:
-            at_hand = coordinator.try_reserve([(limits[0], 1)], at)
+            at_hand = coordinator.take_of(standing, one, at)
             taken = "what the parent leased" if at_hand else asyncio.Runner().run(_take(coordinator, limits[0], at))
         finally:
             os.write(outlet, taken.encode())

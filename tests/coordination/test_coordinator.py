@@ -14,11 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podium.coordination import Coordinator, Reservation
+from podium.coordination.accounts import Standing
 from podium.coordination.ask import Ask
 from podium.errors import BudgetExceeded, LimitError, RateLimited, StoreError
 from podium.routing.limits import PICO, Kind, Limit, Period, usd
 
 AT = time.time() // 60 * 60
+ONE: dict[Kind, int] = {"requests": 1}
 Open = Callable[[], Coordinator]
 
 
@@ -143,6 +145,52 @@ async def test_the_limits_of_two_users_are_apart(one: Coordinator) -> None:
     (await one.reserve([(limit("requests", 1, id="jane"), 1)], AT)).settle({})
     (await one.reserve([(limit("requests", 1, id="joe"), 1)], AT)).settle({})
     await refused(one, (limit("requests", 1, id="joe"), 1))
+
+
+async def test_limits_that_are_reserved_again_and_again_are_those_of_the_window_that_runs(one: Coordinator) -> None:
+    requests = limit("requests", 100, "minute")
+    minute = Standing([requests])
+    for at in (AT, AT + 60, AT + 120):
+        assert one.take_of(minute, ONE, at) is None  # nothing of this minute is leased yet
+        (await one.reserve([(requests, 1)], at)).settle({})
+        reservation = one.take_of(minute, ONE, at)
+        assert reservation is not None
+        reservation.settle({})
+        assert (await refused(one, (requests, 99), at=at)).spent == 2
+
+
+async def test_who_shares_a_limit_with_others_takes_what_they_leave(one: Coordinator) -> None:
+    team, own = limit("requests", 100, id="search"), limit("requests", 100)
+    jane, joe = Standing([own, team]), Standing([team])
+    (await one.reserve([(own, 1), (team, 1)], AT)).settle({})
+    for each in (joe, jane):
+        reservation = one.take_of(each, ONE, AT)
+        assert reservation is not None
+        reservation.settle({})
+    await one.reserve([(team, 97)], AT)
+    assert one.take_of(jane, ONE, AT) is one.take_of(joe, ONE, AT) is None
+    used = {account.limit.id: (account.used, account.reserved) for account in one.accounts.values()}
+    assert used == {"jane": (2, 0), "search": (100, 97)}
+
+
+async def test_a_lease_that_was_given_back_is_not_taken_from(another: Open) -> None:
+    mine = another()
+    requests = limit("requests", 100)
+    standing = Standing([requests])
+    (await mine.reserve([(requests, 1)], AT)).settle({})
+    kept = mine.take_of(standing, ONE, AT)
+    assert kept is not None
+    kept.release()
+    mine.tick += 100  # as if much time had passed
+    deadline = time.monotonic() + 5
+    while mine.statistics()["accounts"]:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    assert mine.take_of(standing, ONE, AT) is None
+    theirs = another()
+    (await theirs.reserve([(requests, 99)], AT)).settle({})
+    await refused(mine, (requests, 1))
+    assert mine.take_of(standing, ONE, AT) is None
 
 
 async def test_a_limit_of_nothing_refuses_everything(one: Coordinator) -> None:

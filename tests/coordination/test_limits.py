@@ -101,10 +101,10 @@ async def test_what_is_reserved_at_once_is_what_a_request_that_waits_reserves(
     assert at_once is not None
     assert (at_once.reserved_pico, at_once.max_tokens, at_once.losses) == (waited.reserved_pico, waited.max_tokens, ())
     assert (at_once.purse is None) == (waited.purse is None)
-    if at_once._reservation is not None and waited._reservation is not None:
-        assert at_once._reservation.amounts() == waited._reservation.amounts()
+    if at_once.reservation is not None and waited.reservation is not None:
+        assert at_once.reservation.amounts() == waited.reservation.amounts()
     else:
-        assert at_once._reservation is waited._reservation is None
+        assert at_once.reservation is waited.reservation is None
 
 
 async def test_at_once_reserves_nothing_where_more_has_to_be_leased_or_the_request_made_cheaper(
@@ -233,6 +233,28 @@ async def test_a_swap_of_the_config_changes_limits_and_keeps_what_was_used(coord
     with pytest.raises(RateLimited) as caught:
         await limits.reserve(user_id="jane", estimate=None, at=AT)
     assert (caught.value.amount, caught.value.spent) == (3, 3)
+
+
+async def test_a_swap_of_the_config_holds_for_what_is_reserved_at_once(coordinator: Coordinator) -> None:
+    """What is known of a user is known of one snapshot: a lower limit, a higher one, and none."""
+    limits = Limits(coordinator, snapshot(Allowance(requests_per_minute=5)))
+    what: dict[str, Any] = {"user_id": "jane", "estimate": None, "at": AT}
+    (await limits.reserve(**what)).settle()
+    for _ in range(2):
+        spending = limits.at_once(**what)
+        assert spending is not None
+        spending.settle()
+    limits.swap(snapshot(Allowance(requests_per_minute=3)))
+    assert limits.at_once(**what) is None
+    with pytest.raises(RateLimited):
+        await limits.reserve(**what)
+    limits.swap(snapshot(Allowance(requests_per_minute=4)))
+    (await limits.reserve(**what)).settle()
+    assert limits.at_once(**what) is None
+    limits.swap(snapshot(Allowance()))
+    free = limits.at_once(**what)
+    assert free is not None
+    assert free.reservation is None
 
 
 async def test_whoever_may_wait_for_a_slot_gets_it_when_another_ends(coordinator: Coordinator) -> None:

@@ -1,6 +1,8 @@
 """Money and memory, through the engine: costs, the ledger, limits and metrics of real calls."""
 
 import asyncio
+import json
+import os
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,14 @@ import pytest
 
 from making import Make
 from podium import Models
+from podium.engine.account import Account
+from podium.engine.admission import Admission
+from podium.engine.around import Around
+from podium.engine.estimate import estimate
 from podium.errors import BudgetExceeded, CostTooHigh, LimitError, PodiumError, RateLimited
+from podium.routing.spending import decide, purse_for
 from podium.sim import Sim
+from podium.types import Message, Request, Sampling, Text
 
 CAPITAL = "What is the capital of France?"
 STORY = "Tell me a long story about ships."
@@ -22,6 +30,23 @@ def user(**defaults: Any) -> dict[str, Any]:
         "experiments": {"one": {"strategy": "first", "providers": ["openai/gpt-4o"]}},
         "defaults": {"experiment": "one", **defaults},
     }
+
+
+def ask(text: str, **more: Any) -> Request:
+    return Request(model="x", messages=(Message(role="user", parts=(Text(text=text),)),), **more)
+
+
+def admitted(models: Models, spec: str, request: Request) -> Admission:
+    """The admission of jane's request, as far as it comes at once; nothing is sent."""
+    state = models._state
+    plan, _ = models._plan(state, spec, "jane", None, False)
+    around = Around(models._shared, state, plan)
+    endpoints = [around.endpoint(target) for target in plan.targets]
+    for endpoint in endpoints:
+        models._books.find_price(endpoint)
+    admission = Account(models._books, state.snapshot, plan, request, "one").admission
+    admission.at_once(request, endpoints)
+    return admission
 
 
 async def asking(models: Models, times: int, spec: str, **ask: Any) -> None:
@@ -84,6 +109,54 @@ async def test_max_cost_is_a_guarantee_that_shortens_the_answer_or_refuses_befor
     with pytest.raises(CostTooHigh):
         await models.generate_text("tier:cheap", prompt=STORY, strict=True)
     assert sim.stats.requests == asked
+
+
+@pytest.mark.parametrize(
+    ("strategy", "models_", "more", "usual"),
+    [
+        ("first", PAIR[:1], {}, True),
+        ("fallback", PAIR, {"sampling": Sampling(max_tokens=50)}, True),
+        ("fallback", PAIR, {}, False),  # how much the second may write is to be sent
+        ("race", PAIR, {"sampling": Sampling(max_tokens=50, n=2)}, True),
+        ("consensus", PAIR, {"sampling": Sampling(max_tokens=50)}, True),
+        ("fallback", ["local/llama3.3"], {"sampling": Sampling(max_tokens=50)}, True),
+        ("first", ["groq/nobody-knows-me"], {}, False),
+        ("fallback", ["anthropic/claude-sonnet-4-5", *PAIR], {}, False),  # its price depends on the size of the input
+        ("first", PAIR[:1], {"sampling": Sampling(service_tier="flex")}, False),
+    ],
+)
+async def test_a_limited_request_reserves_what_its_estimate_says_whichever_way_that_is_found(
+    make: Make, strategy: str, models_: list[str], more: dict[str, Any], usual: bool
+) -> None:
+    tier = {"strategy": strategy, "models": models_}
+    models = make(tiers={"some": tier}, users={"jane": user(costLimit=50, maxConcurrent=9)}, unpriced="allow")
+    await models.generate_text("tier:some", user_id="jane", prompt=CAPITAL)  # what it leases covers the next one too
+    admission = admitted(models, "tier:some", request := ask(STORY, **more))
+    made = estimate(request, admission._plan, models.snapshot, models._books.pricing, at=0.0)
+    endpoints = [models._state.endpoints[target, None] for target in admission._plan.targets]
+    assert (admission._usual_purse(request, endpoints) is not None) is usual
+    if usual:
+        assert admission.purse == purse_for(made, decide(made, None))
+
+
+async def test_a_limited_request_reserves_by_the_prices_that_hold_when_it_begins(make: Make, tmp_path: Path) -> None:
+    path = tmp_path / "prices.json"
+
+    def say(rate: int) -> None:
+        path.write_text(json.dumps({"models": {"openai/gpt-4o": {"inputPerMillion": rate, "outputPerMillion": rate}}}))
+        os.utime(path, ns=(rate, rate))
+
+    say(1)
+    models = make(pricing_cache=str(path), users={"jane": user(costLimit=50)})
+    reserved = []
+    for rate in (1, 3):
+        say(rate)
+        models._books._look_at = 0.0  # as if the seconds until the next look were over
+        await models.generate_text("user:jane", prompt=CAPITAL, max_tokens=10)
+        reserved.append(admitted(models, "user:jane", ask(CAPITAL)).purse)
+    assert reserved[0] is not None
+    assert reserved[1] is not None
+    assert reserved[1].total == 3 * reserved[0].total > 0
 
 
 async def test_an_unpriced_model_is_refused_under_a_cost_limit_and_told_how_to_price_it(make: Make, sim: Sim) -> None:

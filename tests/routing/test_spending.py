@@ -19,6 +19,7 @@ from podium.routing.spending import (
     check_bounded,
     decide,
     max_cost,
+    purse_for,
     strategy_targets,
 )
 from routing.samples import target, targets
@@ -160,7 +161,7 @@ A, B = targets("openai/gpt-4o", "groq/llama-3.3-70b")
 
 def purse(*legs: Leg) -> Purse:
     estimate = Estimate(legs=legs)
-    return Purse(estimate, decide(estimate, None))
+    return purse_for(estimate, decide(estimate, None))
 
 
 def test_a_fallback_pays_all_its_legs_even_where_each_failure_is_charged() -> None:

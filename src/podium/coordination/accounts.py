@@ -1,12 +1,15 @@
 """What a process holds of its limits, in memory: accounts, and the reservations made from them.
 
 Theory. An account is this process's part of one limit in one window: `held` is its lease, `used` what it spent or reserved of
-it. A reservation takes from several accounts at once, or from none. It is settled with what was really used.
+it. A reservation takes from several accounts at once, or from none. It is settled with what was really used. The limits of one
+user are reserved together again and again; their `Standing` keeps the accounts that were found for them last.
 
 Rules.
 - Everything here is done under the coordinator's lock; a reservation and its settling take no system call.
 - `used` is written to the slate whenever it changes, before anything that depends on it happens.
 - `held` is changed by the leasing thread alone.
+- An account that is given back, of a past window or of the process that this one was forked from says no to everything from
+  then on, so whoever still knows it looks for another.
 """
 
 from __future__ import annotations
@@ -14,47 +17,50 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from threading import RLock
-from typing import TYPE_CHECKING, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol, get_args
 
 from podium.coordination.slate import cap
-from podium.routing.limits import MOST, Amounts, Limit, Window
+from podium.routing.limits import MOST, Amounts, Kind, Limit, Window
 
 if TYPE_CHECKING:
     from podium.coordination.store import Store
 
 Asked = Sequence[tuple[Limit, int]]
-"""Limits, each once, and how much of each is needed."""
+"""Limits, each once, and how much of each is needed: at least 1, and the same of all limits of a kind."""
+
+
+_NOTHING: Amounts = MappingProxyType(dict.fromkeys(get_args(Kind), 0))
 
 
 class Account:
     """This process's part of a limit in one window."""
 
     __slots__ = (
-        "_at",
-        "_words",
         "ends_at",
         "held",
+        "kind",
         "limit",
         "off",
-        "opened",
         "reserved",
         "slot",
         "starts_at",
         "touched",
         "used",
+        "words",
     )
 
     def __init__(self, limit: Limit, window: Window) -> None:
         self.limit = limit
+        self.kind: Kind = limit.kind
         self.starts_at = window.starts_at
         self.ends_at = window.ends_at
         self.held = 0
         self.used = 0
         self.reserved = 0
-        self.opened = 0
-        """Reservations that are not settled."""
+        """By reservations that are not settled; 0: there is none."""
         self.off = False
-        """Whether only the leasing thread may take from it: its lease is being given back."""
+        """Whether only the leasing thread may take from it: its lease is being given back, or was."""
         self.touched = 0
         """The tick at which something was last taken from it."""
         self.slot: int | None = None
@@ -65,44 +71,50 @@ class Account:
         """What may be taken without asking anybody; negative where more was used than is held."""
         return self.held - self.used
 
-    def take(self, amount: int) -> None:
-        """Reserve."""
-        self.used = used = self.used + amount
-        self.reserved = reserved = self.reserved + amount
-        self.opened += 1
-        words, at = self._words, self._at  # without a call of `cap`: each request comes by here
-        words[at] = used if used <= MOST else MOST
-        words[at + 1] = reserved if reserved <= MOST else MOST
-
-    def settle(self, reserved: int, actual: int) -> None:
-        """Turn what was reserved into what was used."""
-        self.used = used = self.used + actual - reserved
-        self.reserved = left = self.reserved - reserved
-        self.opened -= 1
-        words, at = self._words, self._at
-        words[at] = used if used <= MOST else MOST
-        words[at + 1] = left if left <= MOST else MOST
-
     def attach(self, store: Store) -> None:
         """Write to the store's slate from now on. Raises `StoreError` where it has no room."""
         if self.slot is None:
             slot = store.take_slot()
-            self._words, self._at = store.words(slot)
+            self.words = store.words(slot)
             self.slot = slot
-            self._words[self._at] = cap(self.used)
-            self._words[self._at + 1] = cap(self.reserved)
+            self.words[0] = cap(self.used)
+            self.words[1] = self.reserved
 
     def detach(self) -> None:
         """Write to memory of its own: there is no slate (any more)."""
         self.slot = None
-        self._words = memoryview(array("q", (cap(self.used), cap(self.reserved))))
-        self._at = 0
+        self.words = memoryview(array("q", (cap(self.used), self.reserved)))
+
+
+class Standing:
+    """Limits that are reserved together, each once, and the accounts that they had last; used under the lock."""
+
+    __slots__ = ("accounts", "limits")
+
+    def __init__(self, limits: Sequence[Limit]) -> None:
+        self.limits = limits
+        self.accounts: Sequence[Account] | None = None
+
+    def covering(self, amounts: Amounts, at: float) -> Sequence[Account] | None:
+        """Return the accounts that it had last; None where they do not cover so much of each kind."""
+        accounts = self.accounts
+        if accounts is not None:
+            for account in accounts:
+                if amounts[account.kind] > account.held - account.used or account.off or at >= account.ends_at:
+                    return None
+        return accounts
 
 
 class Desk(Protocol):
     """Where reservations come from and go back to."""
 
     lock: RLock
+    tick: int
+
+    @property
+    def pending(self) -> Sequence[object]:
+        """Who waits for what others have."""
+        ...
 
     def freed(self, overdrawn: Sequence[Account]) -> None:
         """Something was settled; of `overdrawn`, more was used than is leased."""
@@ -112,41 +124,51 @@ class Desk(Protocol):
 class Reservation:
     """What a request may use, until it is settled or released; the second time is nothing."""
 
-    __slots__ = ("_desk", "_parts")
+    __slots__ = ("_accounts", "_amounts", "_desk")
 
-    def __init__(self, desk: Desk, parts: Sequence[tuple[Account, int]]) -> None:
+    def __init__(self, desk: Desk, accounts: Sequence[Account], amounts: Amounts) -> None:
+        """Take so much of each kind; under the lock, and only where leases or limits allow it: that fits into words."""
         self._desk = desk
-        self._parts = parts
+        self._accounts = accounts
+        self._amounts = amounts
+        tick = desk.tick
+        for account in accounts:
+            amount, words = amounts[account.kind], account.words
+            words[0] = account.used = account.used + amount
+            words[1] = account.reserved = account.reserved + amount
+            account.touched = tick
 
     def settle(self, actual: Amounts) -> None:
         """End, with what was used of each kind.
 
         What is not said was used as it was reserved; requests at once end with it. More than was reserved counts in full.
         """
+        desk, amounts = self._desk, self._amounts
         overdrawn: list[Account] = []
-        with self._desk.lock:
-            parts, self._parts = self._parts, ()
-            for account, amount in parts:
-                kind = account.limit.kind
-                used = 0 if kind == "concurrent" else actual.get(kind, amount)
-                account.settle(amount, used if used > 0 else 0)
-                if account.used > account.held:
+        with desk.lock:
+            accounts, self._accounts = self._accounts, ()
+            for account in accounts:
+                kind = account.kind
+                reserved = amounts[kind]
+                spent = 0 if kind == "concurrent" else actual.get(kind, reserved)
+                account.used = used = account.used - reserved + (spent if spent > 0 else 0)
+                words = account.words
+                words[0] = used if used <= MOST else MOST
+                words[1] = account.reserved = account.reserved - reserved
+                if used > account.held:
                     overdrawn.append(account)
-        self._desk.freed(overdrawn)
+        if overdrawn or desk.pending:
+            desk.freed(overdrawn)
 
     def release(self) -> None:
         """End as if it had never been: nothing was sent."""
-        with self._desk.lock:
-            parts, self._parts = self._parts, ()
-            for account, amount in parts:
-                account.settle(amount, 0)
-        self._desk.freed(())
+        self.settle(_NOTHING)
 
     @property
     def open(self) -> bool:
         """Whether it is neither settled nor released."""
-        return bool(self._parts)
+        return bool(self._accounts)
 
     def amounts(self) -> list[tuple[Limit, int]]:
         """What is reserved."""
-        return [(account.limit, amount) for account, amount in self._parts]
+        return [(account.limit, self._amounts[account.kind]) for account in self._accounts]

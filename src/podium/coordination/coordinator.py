@@ -26,14 +26,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from podium.coordination.accounts import Account, Asked, Reservation
+from podium.coordination.accounts import Account, Asked, Reservation, Standing
 from podium.coordination.ask import Ask
 from podium.coordination.leasing import Leasing
 from podium.coordination.memory import MemoryLeases
 from podium.coordination.sqlite import LOCK_WAIT_S, SqliteLeases
 from podium.coordination.store import Store
 from podium.errors import LimitError, StoreError
-from podium.routing.limits import Limit, refusal, window
+from podium.routing.limits import Amounts, Kind, Limit, refusal, window
 
 OnLost = Literal["refuse", "continue"]
 ANSWER_WAIT_S = 5.0
@@ -56,7 +56,9 @@ class Coordinator:
         self.dirty: set[Account] = set()
         """Those that the leasing thread has to exchange: set aside, or used beyond their lease."""
         self.asks: list[Ask] = []
-        """Reservations that wait, newest last."""
+        """Reservations that wait for the leasing thread to look at them, newest last."""
+        self.pending: list[Ask] = []
+        """Those that it has looked at, and that wait for what others have."""
         self.tick = 0
         self.lost: StoreError | None = None
         """Why nothing can be leased just now."""
@@ -95,27 +97,23 @@ class Coordinator:
     def try_reserve(self, asked: Asked, at: float) -> Reservation | None:
         """Reserve out of the leases at hand; None where they do not cover it.
 
-        `asked` names each limit once; `at` is the time in epoch seconds.
+        `at` is the time in epoch seconds.
         """
         with self.lock:
             return self.take(asked, at)
 
     def take(self, asked: Asked, at: float) -> Reservation | None:
         """`try_reserve`, under the lock."""
-        parts = []
-        accounts = self.accounts
-        for limit, amount in asked:
-            account = accounts.get(limit.key)
-            if account is None or at >= account.ends_at or account.limit is not limit:
-                account = self.account(limit, at)
-            if account.off or amount > account.held - account.used:
-                return None
-            parts.append((account, amount))
-        tick = self.tick
-        for account, amount in parts:
-            account.take(amount)
-            account.touched = tick
-        return Reservation(self, parts)
+        return self.take_of(Standing([limit for limit, _ in asked]), _amounts(asked), at)
+
+    def take_of(self, standing: Standing, amounts: Amounts, at: float) -> Reservation | None:
+        """`try_reserve` for limits that are reserved again and again, with so much of each kind; from any thread."""
+        with self.lock:
+            accounts = standing.covering(amounts, at)
+            if accounts is None:
+                standing.accounts = [self.account(limit, at) for limit in standing.limits]
+                accounts = standing.covering(amounts, at)
+            return None if accounts is None else Reservation(self, accounts, amounts)
 
     def account(self, limit: Limit, at: float) -> Account:
         """Return the account of a limit at a time, made where there is none; under the lock. Time is never turned back."""
@@ -135,9 +133,8 @@ class Coordinator:
     async def reserve(self, asked: Asked, at: float, *, wait_s: float = 0.0) -> Reservation:
         """Reserve, leasing more where the leases at hand do not cover it.
 
-        `asked` names each limit once; `at` is the time in epoch seconds; `wait_s` is how long to wait for others to end where
-        too many run at once. Raises `LimitError` where a limit is reached, and `StoreError` where that cannot be known and
-        `on_lost` refuses.
+        `at` is the time in epoch seconds; `wait_s` is how long to wait for others to end where too many run at once. Raises
+        `LimitError` where a limit is reached, and `StoreError` where that cannot be known and `on_lost` refuses.
         """
         reservation = self.try_reserve(asked, at)
         if reservation is not None:
@@ -180,11 +177,12 @@ class Coordinator:
         with self.lock:
             if (reservation := self.take(asked, at)) is not None:
                 return reservation
-            parts = [(self.account(limit, at), amount) for limit, amount in asked]
-            for account, amount in parts:
-                if account.used + amount > account.limit.amount:
-                    raise self.refusal(account, amount, at)
-            short = [account.limit for account, amount in parts if amount > account.free]
+            amounts = _amounts(asked)
+            accounts = [self.account(limit, at) for limit, _ in asked]
+            for account in accounts:
+                if account.used + amounts[account.kind] > account.limit.amount:
+                    raise self.refusal(account, amounts[account.kind], at)
+            short = [account.limit for account in accounts if amounts[account.kind] > account.free]
             on_lost = self.on_lost or ("refuse" if any(limit.kind == "cost_usd" for limit in short) else "continue")
             self.counts["lost_refused" if on_lost == "refuse" else "lost_continued"] += 1
             if on_lost == "refuse":
@@ -194,11 +192,9 @@ class Coordinator:
                     code="coordination_lost",
                     hint=f"{lost.hint or ''} Or let requests pass meanwhile, with `on_lost: continue`.".strip(),
                 )
-            for account, amount in parts:
-                account.take(amount)
-                account.touched = self.tick
-            self.dirty.update(account for account, _ in parts if account.used > account.held)
-            return Reservation(self, parts)
+            reservation = Reservation(self, accounts, amounts)
+            self.dirty.update(account for account in accounts if account.used > account.held)
+            return reservation
 
     def refusal(self, account: Account, amount: int, at: float, *, spent: int = 0, reserved: int = 0) -> LimitError:
         """Make the error of a limit that is reached; under the lock. `spent` and `reserved` are the other processes'."""
@@ -213,14 +209,13 @@ class Coordinator:
         )
 
     def freed(self, overdrawn: Sequence[Account]) -> None:
-        """Something was settled: whoever waits may have it, and what was used beyond a lease is leased after the fact."""
+        """Something was settled that matters: whoever waits may have it, or what was used beyond a lease has to be leased."""
         if overdrawn:
             with self.lock:
                 self.dirty.update(overdrawn)
                 self.counts["overruns"] += len(overdrawn)
-        leasing = self._leasing
-        if leasing is not None and (overdrawn or leasing.waiting):
-            leasing.wake()
+        if self._leasing is not None:
+            self._leasing.wake()
 
     # --- the rest -------------------------------------------------------------------------------------------------------
 
@@ -230,7 +225,7 @@ class Coordinator:
             stored, counts = self.store.counts, self.counts
             return {
                 "accounts": len(self.accounts) + len(self.past),
-                "waiting": len(self.asks) + (self._leasing.waiting if self._leasing is not None else 0),
+                "waiting": len(self.asks) + len(self.pending),
                 "refused": {kind: counts[f"refused_{kind}"] for kind in ("cost_usd", "requests", "tokens", "concurrent")},
                 "overruns": counts["overruns"],
                 "recalls_unanswered": counts["recalls_unanswered"],
@@ -259,11 +254,12 @@ class Coordinator:
         """After a fork, in the child: nothing here is this process's."""
         self.lock = threading.RLock()
         for account in [*self.accounts.values(), *self.past]:
+            account.off = True  # whoever still knows it has nothing of its lease
             account.detach()  # never write to the parent's slate
         self.accounts = {}
         self.past = []
         self.dirty = set()
-        self.asks = []
+        self.asks, self.pending = [], []
         self.lost = None
         self.counts = Counter()
         self._leasing = None
@@ -274,6 +270,10 @@ class Coordinator:
         if self.lost is None:
             self.counts["lost_times"] += 1
         self.lost = lost
+
+
+def _amounts(asked: Asked) -> dict[Kind, int]:
+    return {limit.kind: amount for limit, amount in asked}
 
 
 def _forked(here: weakref.ref[Coordinator]) -> None:

@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from podium.coordination.accounts import Account
-from podium.coordination.ask import Ask
 from podium.coordination.store import Answer, Entry, Store
 from podium.errors import PodiumError, StoreError
 from podium.routing.limits import MOST
@@ -41,17 +40,11 @@ class Leasing:
         self._coordinator = coordinator
         self._store = store
         self._thread = threading.Thread(target=self._run, name="podium-leasing", daemon=True)
-        self._pending: list[Ask] = []
         self._stopping = False
         self._attached_once = False
         self._next_tick = 0.0
         self.started = threading.Event()
         """Set when the store was first tried."""
-
-    @property
-    def waiting(self) -> int:
-        """How many reservations wait."""
-        return len(self._pending)
 
     def start(self) -> None:
         """Begin."""
@@ -75,7 +68,8 @@ class Leasing:
         while not self._stopping:
             lost = self._coordinator.lost is not None
             until_tick = max(0.0, self._next_tick - time.monotonic())
-            self._store.wait(RETRY_S if lost else min(_LOOK_S, until_tick) if self._pending else until_tick)
+            until_look = min(_LOOK_S, until_tick) if self._coordinator.pending else until_tick
+            self._store.wait(RETRY_S if lost else until_look)
             if not self._stopping:
                 self._guard(self._attach if lost else self._turn)
         self._leave()
@@ -109,7 +103,7 @@ class Leasing:
         with coordinator.lock:
             coordinator.count_lost(error)
             self._gather()
-            asks, self._pending = self._pending, []
+            asks, coordinator.pending = coordinator.pending, []
             for ask in asks:
                 try:
                     ask.resolve(coordinator.decide_lost(ask.asked, ask.at, error))
@@ -120,8 +114,9 @@ class Leasing:
         coordinator = self._coordinator
         with coordinator.lock:
             self._gather()
-            for ask in self._pending:
+            for ask in coordinator.pending:
                 ask.refuse(StoreError("Limits were closed while this request waited for them.", hint="Ask again."))
+            coordinator.pending = []
             accounts = [each for each in (*coordinator.accounts.values(), *coordinator.past) if each.slot is not None]
             for account in accounts:
                 account.off = True
@@ -142,9 +137,9 @@ class Leasing:
 
     def _gather(self) -> None:
         """Take over what was asked since; under the lock."""
-        self._pending += self._coordinator.asks
-        self._coordinator.asks = []
-        self._pending = [ask for ask in self._pending if not ask.abandoned]
+        coordinator = self._coordinator
+        asked, coordinator.asks = coordinator.asks, []
+        coordinator.pending = [ask for ask in (*coordinator.pending, *asked) if not ask.abandoned]
 
     def _turn(self) -> None:
         coordinator = self._coordinator
@@ -162,7 +157,7 @@ class Leasing:
             self._satisfy()
             wanted = self._wanted()
         answers = self._exchange(wanted, idle, always=bool(recalled))
-        if self._pending:
+        if coordinator.pending:
             with coordinator.lock:
                 self._satisfy()
                 self._refuse(answers)
@@ -172,8 +167,8 @@ class Leasing:
         coordinator = self._coordinator
         with coordinator.lock:
             since = coordinator.tick - IDLE_TICKS
-            idle = [each for each in coordinator.accounts.values() if not each.opened and each.touched <= since]
-            idle += [account for account in coordinator.past if not account.opened]
+            idle = [each for each in coordinator.accounts.values() if not each.reserved and each.touched <= since]
+            idle += [account for account in coordinator.past if not account.reserved]
             for account in idle:
                 account.off = True
             coordinator.dirty.update(idle)
@@ -189,22 +184,24 @@ class Leasing:
 
     def _satisfy(self) -> None:
         """Give those that wait what the leases at hand cover; under the lock."""
+        coordinator = self._coordinator
         left = []
-        for ask in self._pending:
+        for ask in coordinator.pending:
             if ask.abandoned:
                 continue
-            if (reservation := self._coordinator.take(ask.asked, ask.at)) is not None:
+            if (reservation := coordinator.take(ask.asked, ask.at)) is not None:
                 ask.resolve(reservation)
             else:
                 left.append(ask)
-        self._pending = left
+        coordinator.pending = left
 
     def _wanted(self) -> dict[Account, int]:
         """How much of each account those that wait want; under the lock."""
+        coordinator = self._coordinator
         wanted: dict[Account, int] = {}
-        for ask in self._pending:
+        for ask in coordinator.pending:
             for limit, amount in ask.asked:
-                account = self._coordinator.account(limit, ask.at)
+                account = coordinator.account(limit, ask.at)
                 wanted[account] = wanted.get(account, 0) + amount
         return wanted
 
@@ -218,7 +215,7 @@ class Leasing:
             entries: dict[Account, Entry] = {}
             for account in {**wanted, **dict.fromkeys(coordinator.dirty, 0)}:
                 account.attach(self._store)
-                if account in done and not account.opened:
+                if account in done and not account.reserved:
                     entries[account] = _entry(account, spent=account.used)
                     continue
                 entry = entries[account] = _entry(account)
@@ -244,6 +241,7 @@ class Leasing:
 
     def _drop(self, account: Account) -> None:
         coordinator = self._coordinator
+        account.off = True
         if coordinator.accounts.get(account.limit.key) is account:
             del coordinator.accounts[account.limit.key]
         else:
@@ -258,7 +256,7 @@ class Leasing:
         coordinator = self._coordinator
         now = time.monotonic()
         left = []
-        for ask in self._pending:
+        for ask in coordinator.pending:
             error = None
             for limit, amount in ask.asked:
                 account = coordinator.account(limit, ask.at)
@@ -275,7 +273,7 @@ class Leasing:
                 ask.refuse(error)
             else:
                 left.append(ask)
-        self._pending = left
+        coordinator.pending = left
 
 
 def _entry(account: Account, *, spent: int | None = None) -> Entry:

@@ -17,60 +17,76 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
-from podium.coordination.accounts import Asked, Reservation
+import msgspec
+
+from podium.coordination.accounts import Asked, Reservation, Standing
 from podium.coordination.coordinator import Coordinator
 from podium.errors import BudgetExceeded, CostTooHigh, LimitError
-from podium.routing.limits import Kind, Limit, limits_of, pico_down
+from podium.routing.limits import Amounts, Kind, Limit, limits_of, pico_down
 from podium.routing.snapshot import Snapshot
-from podium.routing.spending import Decision, Estimate, Purse, check_bounded, decide, max_cost
+from podium.routing.spending import Decision, Estimate, Purse, check_bounded, decide, max_cost, purse_for
 from podium.types import Loss
 
 UNSAID_OUTPUT = 4096
+_MOST_KNOWN = 4096
 _ROUNDS = 4
 """How often a request may be made cheaper, while others use up what there is."""
 
 
-class Spending:
+class Spending(msgspec.Struct):
     """What a request may use: made by `Limits.reserve`, ended by `settle` or `release`."""
 
-    __slots__ = ("_reservation", "losses", "max_tokens", "purse", "reserved_pico")
+    reservation: Reservation | None
+    purse: Purse | None
+    """What its attempts may cost; None: no cost limit concerns it."""
+    decision: Decision | None = None
+    """What was decided for it, where that took a closer look."""
+    counts_tokens: bool = True
+    """Whether `settle` needs to know how many there were."""
 
-    def __init__(self, reservation: Reservation | None, decision: Decision | None, purse: Purse | None) -> None:
-        self._reservation = reservation
-        self.purse = purse
-        """What its attempts may cost; None: no cost limit concerns it."""
-        self.max_tokens = decision.max_tokens if decision is not None else None
-        """To be set in the request; None: as it is."""
-        self.losses: tuple[Loss, ...] = decision.losses if decision is not None else ()
-        self.reserved_pico = decision.pico if decision is not None else 0
+    @property
+    def max_tokens(self) -> int | None:
+        """To be set in the request; None: it stays as it is."""
+        return None if self.decision is None else self.decision.max_tokens
+
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        """What was changed in the request."""
+        return () if self.decision is None else self.decision.losses
+
+    @property
+    def reserved_pico(self) -> int:
+        """How much money is reserved."""
+        return 0 if self.purse is None else self.purse.total
 
     def settle(self, *, tokens: int | None = None) -> None:
         """End: attempts were made, and read and wrote so many tokens in all (None: nobody knows). The purse has their cost."""
-        if self._reservation is None:
+        if self.reservation is None:
             return
         actual: dict[Kind, int] = {} if self.purse is None else {"cost_usd": self.purse.owed}
         if tokens is not None:
             actual["tokens"] = tokens
-        self._reservation.settle(actual)
+        self.reservation.settle(actual)
 
     def release(self) -> None:
         """End: nothing was sent."""
-        if self._reservation is not None:
-            self._reservation.release()
+        if self.reservation is not None:
+            self.reservation.release()
 
 
-class _Known(NamedTuple):
+class Known(msgspec.Struct, frozen=True):
     """The limits of a user and a team, and what follows from them alone."""
 
     limits: tuple[Limit, ...]
     money: str | None
     """The title of the first that is one of money."""
-    measured: bool
-    """Whether any is one of money or tokens, for which a request must be estimated."""
     tokens: bool
     """Whether any is one of tokens."""
+    all: Standing
+    unpaid: Standing
+    """All that are not of money: for what is free."""
 
 
 class Limits:
@@ -79,7 +95,8 @@ class Limits:
     def __init__(self, coordinator: Coordinator, snapshot: Snapshot) -> None:
         self.coordinator = coordinator
         self._snapshot = snapshot
-        self._known: dict[tuple[str | None, str | None], _Known] = {}
+        self._known: dict[tuple[str | None, str | None], Known] = {}
+        """By user and team; forgotten with the snapshot that says them, and where callers name too many teams."""
 
     def swap(self, snapshot: Snapshot) -> None:
         """Keep to the limits of another snapshot from now on; what was used counts on."""
@@ -89,30 +106,35 @@ class Limits:
 
     def of(self, user_id: str | None, team: str | None) -> tuple[Limit, ...]:
         """Return the limits of a user and a team; `team` defaults to the user's own."""
-        return self._of(user_id, team).limits
+        return self.know(user_id, team).limits
 
-    def _of(self, user_id: str | None, team: str | None) -> _Known:
+    def know(self, user_id: str | None, team: str | None) -> Known:
+        """Return the limits of a user and a team, with what follows from them."""
         known = self._known.get((user_id, team))
         if known is None:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known = {}
             known = self._known[user_id, team] = self._make(user_id, team)
         return known
 
-    def _make(self, user_id: str | None, team: str | None) -> _Known:
+    def _make(self, user_id: str | None, team: str | None) -> Known:
         user = self._snapshot.users.get(user_id) if user_id is not None else None
         name = team if team is not None else user.team if user is not None else None
         group = self._snapshot.teams.get(name) if name is not None else None
         own = limits_of(user.allowance, "user", user.id) if user is not None else ()
         limits = own + (limits_of(group.allowance, "team", group.name) if group is not None else ())
-        return _Known(
+        return Known(
             limits,
             next((limit.title for limit in limits if limit.kind == "cost_usd"), None),
-            any(limit.kind in ("cost_usd", "tokens") for limit in limits),
             any(limit.kind == "tokens" for limit in limits),
+            Standing(limits),
+            Standing([limit for limit in limits if limit.kind != "cost_usd"]),
         )
 
     def concerns(self, user_id: str | None, team: str | None, max_cost_usd: Decimal | None) -> bool:
         """Whether an estimate is needed: some limit of money or tokens holds."""
-        return max_cost_usd is not None or self._of(user_id, team).measured
+        known = self.know(user_id, team)
+        return max_cost_usd is not None or known.money is not None or known.tokens
 
     def at_once(
         self,
@@ -128,21 +150,34 @@ class Limits:
         None where that cannot be, and nothing is reserved then; `reserve` knows what else there is. Arguments and errors are
         those of `reserve`.
         """
-        limits, money, measured, counts_tokens = self._of(user_id, team)
-        if estimate is None or not (measured or max_cost_usd is not None):
-            plain = self.coordinator.try_reserve(_ask(limits, 0, 0), at) if limits else None
-            return None if plain is None and limits else Spending(plain, None, None)
-        costly = max_cost_usd is not None or money is not None
+        known = self.know(user_id, team)
+        if estimate is None or not self.concerns(user_id, team, max_cost_usd):
+            return self.take(known, None, at) if known.limits else Spending(None, None)
+        costly = max_cost_usd is not None or known.money is not None
         if costly:
-            check_bounded(estimate, self._snapshot.unpriced, limit=money or "max_cost")
+            check_bounded(estimate, self._snapshot.unpriced, limit=known.money or "max_cost")
         decision = decide(estimate, None)
         if max_cost_usd is not None and decision.pico > pico_down(max_cost_usd):
             return None
-        tokens = _tokens(estimate, decision) if counts_tokens else 0
-        reservation = self.coordinator.try_reserve(_ask(limits, decision.pico, tokens), at)
-        if reservation is None:
-            return None
-        return Spending(reservation, decision, Purse(estimate, decision) if costly else None)
+        return self.take(known, purse_for(estimate, decision) if costly else None, at, estimate, decision)
+
+    def take(
+        self,
+        known: Known,
+        purse: Purse | None,
+        at: float,
+        estimate: Estimate | None = None,
+        decision: Decision | None = None,
+    ) -> Spending | None:
+        """Reserve all that a purse holds, and what is decided of an estimate, out of the leases at hand; None: they do not do.
+
+        Without an estimate no limit of tokens may be among the known ones.
+        """
+        cost = 0 if purse is None else purse.total
+        tokens = _tokens(estimate, decision) if known.tokens and estimate is not None and decision is not None else 0
+        amounts: Amounts = {"cost_usd": cost, "tokens": tokens, "requests": 1, "concurrent": 1}
+        reservation = self.coordinator.take_of(known.all if cost else known.unpaid, amounts, at)
+        return None if reservation is None else Spending(reservation, purse, decision, known.tokens)
 
     async def reserve(
         self,
@@ -161,10 +196,10 @@ class Limits:
         if one can be had; it is called on a thread, where the first one would refuse. `wait_s` is how long to wait where too
         many run at once. Raises `CostTooHigh`, `BudgetExceeded`, `RateLimited`, and `StoreError` where limits are not known.
         """
-        limits, money, measured, _ = self._of(user_id, team)
-        if estimate is None or not (measured or max_cost_usd is not None):
+        limits, money = (known := self.know(user_id, team)).limits, known.money
+        if estimate is None or not self.concerns(user_id, team, max_cost_usd):
             plain = await self.coordinator.reserve(_ask(limits, 0, 0), at, wait_s=wait_s) if limits else None
-            return Spending(plain, None, None)
+            return Spending(plain, None)
         costly = max_cost_usd is not None or money is not None
         if costly:
             check_bounded(estimate, self._snapshot.unpriced, limit=money or "max_cost")
@@ -252,7 +287,7 @@ class _Bid:
                     return None
                 raise
             else:
-                return Spending(reservation, decision, Purse(estimate, decision) if self._costly else None)
+                return Spending(reservation, purse_for(estimate, decision) if self._costly else None, decision)
         assert refused is not None
         raise refused
 

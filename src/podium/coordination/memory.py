@@ -64,9 +64,9 @@ class MemoryLeases:
         """End a `wait`."""
         self._bell.set()
 
-    def words(self, slot: int) -> tuple[memoryview, int]:
-        """Return where the two words of a slot are."""
-        return self._slots[slot], 0
+    def words(self, slot: int) -> memoryview:
+        """Return the two words of a slot."""
+        return self._slots[slot]
 
     def take_slot(self) -> int:
         """Return a free slot."""

@@ -38,7 +38,7 @@ MISSING_S = 3.0
 """Longer than a process takes to notice that its slate is gone."""
 
 Words = memoryview
-"""A chunk of a slate as signed 64-bit words."""
+"""A part of a slate as signed 64-bit words."""
 
 
 class Slate:
@@ -92,13 +92,14 @@ class Slate:
 
     def free_slot(self, slot: int) -> None:
         """Give a slot back."""
-        words, at = self.words(slot)
-        words[at] = words[at + 1] = 0
+        words = self.words(slot)
+        words[0] = words[1] = 0
         self._free.append(slot)
 
-    def words(self, slot: int) -> tuple[Words, int]:
-        """Return where the two words of a slot are."""
-        return self._chunks[slot // _PER_CHUNK][1], slot % _PER_CHUNK * 2
+    def words(self, slot: int) -> Words:
+        """Return the two words of a slot."""
+        at = slot % _PER_CHUNK * 2
+        return self._chunks[slot // _PER_CHUNK][1][at : at + 2]
 
     def beat(self) -> None:
         """Note that the leasing thread is at work."""

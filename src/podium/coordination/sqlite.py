@@ -385,8 +385,8 @@ class SqliteLeases:
         if slate is not None:
             slate.ring()
 
-    def words(self, slot: int) -> tuple[memoryview, int]:
-        """Return where the two words of a slot are."""
+    def words(self, slot: int) -> memoryview:
+        """Return the two words of a slot."""
         if self._slate is None:
             raise self._lost(OSError("it is not open"))
         return self._slate.words(slot)

@@ -102,8 +102,8 @@ class Store(Protocol):
         """End a `wait`, from any thread."""
         ...
 
-    def words(self, slot: int) -> tuple[memoryview, int]:
-        """Return where the two words of a slot are: `used` and `reserved`."""
+    def words(self, slot: int) -> memoryview:
+        """Return the two words of a slot: `used` and `reserved`."""
         ...
 
     def take_slot(self) -> int:

@@ -17,20 +17,21 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from podium.engine.endpoint import Endpoint
-from podium.engine.estimate import Measured, can_tighten, measure
+from podium.engine.estimate import Measured, can_tighten, measure, usual_pico
 from podium.engine.estimate import estimate as estimate_of
 from podium.engine.slots import QUEUE_WAIT_S, Slots
 from podium.errors import CostTooHigh
 from podium.observe.record import RequestFacts
 from podium.routing.snapshot import Plan, Snapshot
-from podium.types import Loss, Request
+from podium.routing.spending import Purse
+from podium.types import Loss, Request, Target
 
 if TYPE_CHECKING:
     from podium.coordination.limits import Spending
     from podium.engine.attempt import Call
     from podium.engine.books import Books
     from podium.routing.limits import Limit
-    from podium.routing.spending import Estimate, Purse
+    from podium.routing.spending import Estimate
 
 
 class Admission:
@@ -98,14 +99,42 @@ class Admission:
             return request
         if budget is not None:
             return None
-        spending = books.limits.at_once(
+        spending = self._take(request, endpoints)
+        return None if spending is None else self._admit(request, spending)
+
+    def _take(self, request: Request, endpoints: Sequence[Endpoint]) -> Spending | None:
+        """Reserve out of the leases at hand; None where they do not do, or the request must be made cheaper."""
+        limits, plan, facts = self._books.limits, self._plan, self._facts
+        known = limits.know(facts.user_id, facts.team)
+        if plan.max_cost_usd is None and not known.tokens:
+            purse = None if known.money is None else self._usual_purse(request, endpoints)
+            if purse is not None or known.money is None:
+                return limits.take(known, purse, facts.started_at)
+        return limits.at_once(
             user_id=facts.user_id,
             team=facts.team,
             estimate=self._estimate(request),
             at=facts.started_at,
             max_cost_usd=plan.max_cost_usd,
         )
-        return None if spending is None else self._admit(request, spending)
+
+    def _usual_purse(self, request: Request, endpoints: Sequence[Endpoint]) -> Purse | None:
+        """What a usual request can cost, as `estimate` finds it too, with one leg an endpoint; None for any other."""
+        strategy, measured = self._plan.strategy, self.measured
+        if measured is None or strategy.escalate_to is not None or (strategy.name == "first" and len(endpoints) > 1):
+            return None
+        total, highest = 0, None if len(endpoints) == 1 else dict[Target, int]()
+        for endpoint in endpoints:
+            found = self._books.find_price(endpoint)
+            if found is None:
+                return None
+            cost = usual_pico(request, measured, endpoint.profile, found, endpoint.provider.dialect)
+            if cost is None:
+                return None
+            total += cost
+            if highest is not None:
+                highest[endpoint.target] = cost
+        return Purse(total, highest)
 
     async def patiently(self, request: Request, endpoints: Sequence[Endpoint], until: float) -> Request:
         """Let a request in that `at_once` did not, and return it as it may be sent. `until` is on the loop's clock.
@@ -177,13 +206,15 @@ class Admission:
         )
 
     def _admit(self, request: Request, spending: Spending) -> Request:
-        self._spending, self.purse = spending, spending.purse
-        if spending.losses and request.strict:
-            self.forgo()
-            raise CostTooHigh(spending.losses[0].reason, hint="Raise the limit, ask for less, or leave `strict` out.")
-        if spending.max_tokens is None:
+        self._spending, self.purse, decision = spending, spending.purse, spending.decision
+        if decision is None:
             return request
-        return request.replace(sampling=request.sampling.replace(max_tokens=spending.max_tokens))
+        if decision.losses and request.strict:
+            self.forgo()
+            raise CostTooHigh(decision.losses[0].reason, hint="Raise the limit, ask for less, or leave `strict` out.")
+        if decision.max_tokens is None:
+            return request
+        return request.replace(sampling=request.sampling.replace(max_tokens=decision.max_tokens))
 
     # --- meanwhile ------------------------------------------------------------------------------------------------------
 
@@ -218,15 +249,16 @@ class Admission:
 
     def settle(self, calls: Sequence[Call]) -> None:
         """Give back what was reserved and not used."""
-        if self._spending is None:
+        spending = self._spending
+        if spending is None:
             return
-        sent, tokens = False, 0
         for call in calls:
             if call.sent:
-                sent = True
-                if call.usage is not None:
-                    tokens += call.usage.total
-        if sent:
-            self._spending.settle(tokens=tokens)
+                break
         else:
             self.forgo()
+            return
+        if spending.counts_tokens:
+            spending.settle(tokens=sum(call.usage.total for call in calls if call.sent and call.usage is not None))
+        else:
+            spending.settle()

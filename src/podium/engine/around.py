@@ -62,9 +62,11 @@ class Shared:
     def slots_of_user(self, user_id: str | None, snapshot: Snapshot) -> Slots | None:
         """The slots of a user, if there is a limit."""
         user = snapshot.users.get(user_id) if user_id is not None else None
-        if user is None or user.allowance.max_concurrent is None:
+        limit = None if user is None else user.allowance.max_concurrent
+        if user is None or limit is None:
             return None
-        return slots_in(self.user_slots, user.id, f"User {user.id}", user.allowance.max_concurrent)
+        slots = self.user_slots.get(user.id)
+        return slots if slots is not None and slots.limit == limit else slots_in(self.user_slots, user.id, "User", limit)
 
     def statistics(self) -> dict[str, Any]:
         """What runs at this moment."""
@@ -120,7 +122,7 @@ class Around:
         limit = self._state.snapshot.providers[provider].max_concurrent
         if limit is None:
             return None
-        return slots_in(self._shared.provider_slots, provider, f"Provider {provider}", limit)
+        return slots_in(self._shared.provider_slots, provider, "Provider", limit)
 
     def take_spares(self, providers: Iterable[str], give_way: Callable[[], object]) -> list[Spare] | None:
         """Take a slot of each of these for a run that nobody waits for; None where one has none to spare.
@@ -160,11 +162,11 @@ class Around:
         task.add_done_callback(self._shared.tasks.discard)
 
 
-def slots_in(table: dict[str, Slots], name: str, title: str, limit: int) -> Slots:
-    """Return the slots of a name with this limit, made where there are none."""
+def slots_in(table: dict[str, Slots], name: str, whose: str, limit: int) -> Slots:
+    """Return the slots of a name with this limit, made where there are none; `whose` says what the name is one of."""
     slots = table.get(name)
     if slots is None:
-        slots = table.setdefault(name, Slots(title, limit))
+        slots = table.setdefault(name, Slots(f"{whose} {name}", limit))
     elif slots.limit != limit:
         slots.set_limit(limit)
     return slots

@@ -48,7 +48,8 @@ class Slots:
     def try_acquire(self) -> bool:
         """Take a slot, where one is free that nobody waits for; return whether it was."""
         with self._lock:
-            if not self.has_spare:
+            limit = self.limit
+            if limit is not None and (self.running >= limit or self._waiting):
                 return False
             self.running += 1
             return True

@@ -20,6 +20,8 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Literal
 
+import msgspec
+
 from podium.errors import CostTooHigh
 from podium.routing.limits import dollars, pico_down, usd
 from podium.types import Loss, Target, Value
@@ -151,34 +153,28 @@ def max_cost(amount: Decimal | None) -> int | None:
     return None if amount is None else pico_down(amount)
 
 
-class Purse:
+class Purse(msgspec.Struct, gc=False):
     """What a request has reserved, as its attempts use it up.
 
     `launch` before each attempt, `settle` after it. `spent` and what still runs never exceed `total`, as long as no attempt
     costs more than its leg's bound.
     """
 
-    __slots__ = ("_exact", "_highest", "_running", "spent", "total")
-
-    def __init__(self, estimate: Estimate, decision: Decision) -> None:
-        self.total = decision.pico
-        self.spent = 0
-        """What attempts have cost, in pico-USD; at most, where a cost is not known."""
-        self._exact = True
-        self._running: dict[int, int] = {}
-        self._highest: dict[Target, int] = {}
-        legs = estimate.legs
-        if len(legs) == 1:
-            self._highest[legs[0].target] = decision.pico
-            return
-        for leg in legs:
-            highest = leg.highest(decision.max_tokens)
-            self._highest[leg.target] = max(highest, self._highest.get(leg.target, 0))
+    total: int
+    """What is reserved, in pico-USD."""
+    highest: dict[Target, int] | None = None
+    """The most that an attempt of each target can cost, where there are several; None: that of any is the total."""
+    spent: int = 0
+    """What attempts have cost; at most, where a cost is not known."""
+    running: dict[int, int] = {}
+    """What each attempt that runs can cost."""
+    all_known: bool = True
+    """Whether no cost is at most so much."""
 
     def launch(self, attempt: int, target: Target) -> int | None:
         """Set aside what an attempt can cost, and return it; None where that is more than is left, and it must not run."""
-        highest = self._highest.get(target, self.total)
-        running = self._running
+        highest = self.total if self.highest is None else self.highest.get(target, self.total)
+        running = self.running
         if self.spent + (sum(running.values()) if running else 0) + highest > self.total:
             return None
         running[attempt] = highest
@@ -186,26 +182,26 @@ class Purse:
 
     def settle(self, attempt: int, cost: int | None, *, billable: bool = True) -> int | None:
         """End an attempt, and return what it cost; one that may have been charged, nobody knows how much, costs its bound."""
-        highest = self._running.pop(attempt, 0)
+        highest = self.running.pop(attempt, 0)
         if cost is None:
             cost = highest if billable else 0
-            self._exact = self._exact and not billable
+            self.all_known = self.all_known and not billable
         self.spent += cost
         return cost
 
     @property
     def owed(self) -> int:
         """What was spent, and what the attempts that still run can cost."""
-        return self.spent + sum(self._running.values()) if self._running else self.spent
+        return self.spent + sum(self.running.values()) if self.running else self.spent
 
     @property
     def exact(self) -> bool:
         """Whether what was spent is known to the last pico-dollar."""
-        return self._exact and not self._running
+        return self.all_known and not self.running
 
     def refusal(self, target: Target) -> CostTooHigh:
         """Make the error for an attempt that must not run."""
-        highest = self._highest.get(target, self.total)
+        highest = self.total if self.highest is None else self.highest.get(target, self.total)
         return CostTooHigh(
             f"Asking {target} again could cost {dollars(highest)}; of the {dollars(self.total)} reserved for "
             f"this request, {dollars(self.owed)} may be spent already.",
@@ -216,6 +212,17 @@ class Purse:
             reserved=usd(self.owed - self.spent),
             asked=usd(highest),
         )
+
+
+def purse_for(estimate: Estimate, decision: Decision) -> Purse:
+    """Return the purse of what was decided for an estimate."""
+    legs = estimate.legs
+    if len(legs) == 1:
+        return Purse(decision.pico)
+    highest: dict[Target, int] = {}
+    for leg in legs:
+        highest[leg.target] = max(leg.highest(decision.max_tokens), highest.get(leg.target, 0))
+    return Purse(decision.pico, highest)
 
 
 def strategy_targets(name: str, targets: Sequence[Target], escalate_to: Target | None) -> tuple[Target, ...]:
