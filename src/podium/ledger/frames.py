@@ -17,7 +17,7 @@ Rules.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 from zlib import crc32
 
@@ -42,9 +42,8 @@ LONGEST_PAYLOAD = 256 * 2**20
 """No frame is longer; a length beyond it is damage."""
 
 _ARRAYS_SINCE = 3
-_SHORT_ARRAYS = tuple(bytes((0x90 + count,)) for count in range(16))
-"""How an array begins in MessagePack, by its length (https://github.com/msgpack/msgpack/blob/master/spec.md#array-format-family)."""
-_LONG_ARRAY = struct.Struct(">BI")
+_ARRAY_OF_ONE = b"\x91"
+"""How it begins in MessagePack (https://github.com/msgpack/msgpack/blob/master/spec.md#array-format-family)."""
 
 _ENCODE = msgspec.msgpack.Encoder().encode
 
@@ -56,7 +55,7 @@ Load = Callable[[bytes], list[Record]]
 
 
 def _load_single(payload: bytes) -> list[Record]:
-    return older.load(_SHORT_ARRAYS[1] + payload)
+    return older.load(_ARRAY_OF_ONE + payload)
 
 
 def _load_any(payload: bytes) -> list[Record]:
@@ -90,26 +89,14 @@ class Reading(NamedTuple):
     """1 where the piece ends in an unfinished frame that nobody will finish."""
 
 
-def dump_record(record: Record) -> bytes:
-    """Return a record as a part of a frame."""
-    try:
-        return _ENCODE(record)
-    except (UnicodeEncodeError, OverflowError):
-        return _ENCODE(writable(msgspec.to_builtins(record, builtin_types=(bytes,))))
-
-
-def join_frame(dumped: Sequence[bytes]) -> bytes:
-    """Return the frame of some records, each as `dump_record` makes it."""
-    count = len(dumped)
-    head = _SHORT_ARRAYS[count] if count < len(_SHORT_ARRAYS) else _LONG_ARRAY.pack(0xDD, count)
-    payload = b"".join((head, *dumped))
-    size = len(payload)
-    return _HEAD.pack(_MARK, size, crc32(payload, size)) + payload
-
-
 def dump_frame(*records: Record) -> bytes:
     """Return records as a frame."""
-    return join_frame([dump_record(record) for record in records])
+    try:
+        payload = _ENCODE(records)
+    except (UnicodeEncodeError, OverflowError):
+        payload = _ENCODE([writable(msgspec.to_builtins(each, builtin_types=(bytes,))) for each in records])
+    size = len(payload)
+    return _HEAD.pack(_MARK, size, crc32(payload, size)) + payload
 
 
 def version_of(header: bytes) -> int | None:

@@ -29,13 +29,13 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
 from podium.errors import StoreError
 from podium.ledger.facts import load_route
-from podium.ledger.frames import HEADER_SIZE, dump_record, join_frame
+from podium.ledger.frames import HEADER_SIZE, dump_frame
 from podium.ledger.records import Payload, Record, Started
 from podium.ledger.segments import Segment, create_segment, new_writer, sizes
 
@@ -87,7 +87,7 @@ class Journal:
         self._named = False
         """Whether a segment's name is newer than what the disk has."""
         self._full = False
-        self._gathered: list[bytes] = []
+        self._gathered: list[Record] = []
         self._handing = False
         self._handed = 0
         """The number of the last record that is not gathered any more."""
@@ -121,11 +121,10 @@ class Journal:
         """
         with self._lock:
             if not self._gathers:
-                self._write_now(records[0], join_frame([dump_record(each) for each in records]), len(records))
+                self._write_now(records)
                 return 0
             gathered = self._gathered
-            for record in records:
-                gathered.append(dump_record(record))
+            gathered += records
             number = self._handed + len(gathered)
             if len(gathered) >= _GATHERED or self._keeper is None or self._closed:  # the keeper sees to what nobody asks for
                 self._hand_over()
@@ -139,7 +138,8 @@ class Journal:
             self._hand_over()
             return number
 
-    def _write_now(self, first: Record, frame: bytes, count: int) -> None:
+    def _write_now(self, records: Sequence[Record]) -> None:
+        first, frame, count = records[0], dump_frame(*records), len(records)
         if self._take(frame, count):
             return
         if self._on_full == "refuse" and isinstance(first, Started):
@@ -163,12 +163,12 @@ class Journal:
             return
         self._handing = True
         try:
-            while dumped := self._gathered:
+            while records := self._gathered:
                 self._gathered = []
-                frame = join_frame(dumped)
-                if not self._take(frame, len(dumped)):
-                    self._defer(frame, len(dumped))
-                self._handed += len(dumped)
+                frame = dump_frame(*records)  # all at once: that is most of what it saves
+                if not self._take(frame, len(records)):
+                    self._defer(frame, len(records))
+                self._handed += len(records)
         finally:
             self._handing = False
 

@@ -271,15 +271,11 @@ _COUNTED = frozenset({
 
 def beyond_counts(said: Extra) -> Extra:
     """Return what providers say of usage, by dialect, without what is in the counts."""
-    kept = {}
+    kept: Extra = {}
     for dialect, facts in said.items():
-        rest = {
-            key: value
-            for key, value in facts.items()
-            if key not in _COUNTED or (type(value) is dict and not _COUNTED.issuperset(value))
-        }
-        if rest:
-            kept[dialect] = rest
+        for key, value in facts.items():
+            if key not in _COUNTED or (type(value) is dict and not _COUNTED.issuperset(value)):
+                kept.setdefault(dialect, {})[key] = value
     return kept
 
 
