@@ -42,8 +42,8 @@ class Account:
         "kind",
         "limit",
         "off",
-        "reserved",
         "slot",
+        "spent",
         "starts_at",
         "touched",
         "used",
@@ -57,14 +57,19 @@ class Account:
         self.ends_at = window.ends_at
         self.held = 0
         self.used = 0
-        self.reserved = 0
-        """By reservations that are not settled; 0: there is none."""
+        self.spent = 0
+        """What was used for good; the rest is reserved."""
         self.off = False
         """Whether only the leasing thread may take from it: its lease is being given back, or was."""
         self.touched = 0
         """The tick at which something was last taken from it."""
         self.slot: int | None = None
         self.detach()
+
+    @property
+    def reserved(self) -> int:
+        """What reservations hold that are not settled; 0: there is none."""
+        return self.used - self.spent
 
     @property
     def free(self) -> int:
@@ -78,12 +83,12 @@ class Account:
             self.words = store.words(slot)
             self.slot = slot
             self.words[0] = cap(self.used)
-            self.words[1] = self.reserved
+            self.words[1] = cap(self.spent)
 
     def detach(self) -> None:
         """Write to memory of its own: there is no slate (any more)."""
         self.slot = None
-        self.words = memoryview(array("q", (cap(self.used), self.reserved)))
+        self.words = memoryview(array("q", (cap(self.used), cap(self.spent))))
 
 
 class Standing:
@@ -93,16 +98,14 @@ class Standing:
 
     def __init__(self, limits: Sequence[Limit]) -> None:
         self.limits = limits
-        self.accounts: Sequence[Account] | None = None
+        self.accounts: Sequence[Account] = ()
 
     def covering(self, amounts: Amounts, at: float) -> Sequence[Account] | None:
         """Return the accounts that it had last; None where they do not cover so much of each kind."""
-        accounts = self.accounts
-        if accounts is not None:
-            for account in accounts:
-                if amounts[account.kind] > account.held - account.used or account.off or at >= account.ends_at:
-                    return None
-        return accounts
+        for account in self.accounts:
+            if amounts[account.kind] > account.held - account.used or account.off or at >= account.ends_at:
+                return None
+        return self.accounts
 
 
 class Desk(Protocol):
@@ -127,15 +130,13 @@ class Reservation:
     __slots__ = ("_accounts", "_amounts", "_desk")
 
     def __init__(self, desk: Desk, accounts: Sequence[Account], amounts: Amounts) -> None:
-        """Take so much of each kind; under the lock, and only where leases or limits allow it: that fits into words."""
+        """Take so much of each kind; under the lock, and only where leases or limits allow it: so it fits into a word."""
         self._desk = desk
         self._accounts = accounts
         self._amounts = amounts
         tick = desk.tick
         for account in accounts:
-            amount, words = amounts[account.kind], account.words
-            words[0] = account.used = account.used + amount
-            words[1] = account.reserved = account.reserved + amount
+            account.words[0] = account.used = account.used + amounts[account.kind]
             account.touched = tick
 
     def settle(self, actual: Amounts) -> None:
@@ -144,19 +145,22 @@ class Reservation:
         What is not said was used as it was reserved; requests at once end with it. More than was reserved counts in full.
         """
         desk, amounts = self._desk, self._amounts
-        overdrawn: list[Account] = []
+        overdrawn: tuple[Account, ...] = ()
         with desk.lock:
             accounts, self._accounts = self._accounts, ()
             for account in accounts:
-                kind = account.kind
+                kind, words = account.kind, account.words
                 reserved = amounts[kind]
                 spent = 0 if kind == "concurrent" else actual.get(kind, reserved)
-                account.used = used = account.used - reserved + (spent if spent > 0 else 0)
-                words = account.words
-                words[0] = used if used <= MOST else MOST
-                words[1] = account.reserved = account.reserved - reserved
+                if spent < 0:
+                    spent = 0
+                account.used = used = account.used - reserved + spent
+                words[0] = used if used <= MOST else MOST  # without a call of `cap`: each request comes by here
+                if spent:
+                    account.spent = total = account.spent + spent
+                    words[1] = total if total <= MOST else MOST
                 if used > account.held:
-                    overdrawn.append(account)
+                    overdrawn = (*overdrawn, account)
         if overdrawn or desk.pending:
             desk.freed(overdrawn)
 

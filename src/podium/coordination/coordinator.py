@@ -110,7 +110,7 @@ class Coordinator:
         """`try_reserve` for limits that are reserved again and again, with so much of each kind; from any thread."""
         with self.lock:
             accounts = standing.covering(amounts, at)
-            if accounts is None:
+            if not accounts:
                 standing.accounts = [self.account(limit, at) for limit in standing.limits]
                 accounts = standing.covering(amounts, at)
             return None if accounts is None else Reservation(self, accounts, amounts)

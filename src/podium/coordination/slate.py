@@ -1,12 +1,12 @@
 """A process's slate: what it has used of its leases, in shared memory that outlives it, with a lock and a bell.
 
-Theory. What a process decides in memory must be known after its death. So it writes two words a lease, `used` and `reserved`,
+Theory. What a process decides in memory must be known after its death. So it writes two words a lease, `used` and `spent`,
 into a mapped file: a plain store, no system call; the pages belong to the kernel, so kill -9 loses nothing (only a crash of the
 machine does). The process holds an flock on the file as long as it lives, and the kernel gives that up however it dies: a slate
 whose lock can be taken is a dead process's.
 
 Rules.
-- `used` alone says what counts (it includes `reserved`) and is one aligned word, so that no death can tear it.
+- `used` alone says what counts (it includes what is reserved) and is one aligned word, so that no death can tear it.
 - The file's room is written before it is mapped: a full disk is an error then, never a fault of memory later.
 - The bell is a FIFO beside it: one byte wakes its owner's leasing thread. Where a bell cannot be had, its owner looks often.
 - Slates, locks and bells are of one machine, like the WAL of SQLite.
@@ -177,7 +177,7 @@ class Peer:
         return False
 
     def read(self, slot: int) -> tuple[int, int] | None:
-        """Return `used` and `reserved` of a slot; None where they cannot be known."""
+        """Return `used` and `spent` of a slot; None where they cannot be known."""
         if self._fd < 0:
             return None
         offset = slot // _PER_CHUNK * _CHUNK + slot % _PER_CHUNK * 16

@@ -333,9 +333,9 @@ class SqliteLeases:
         for owner, slot, held in rows:
             peer = self._others.find(db, owner)
             words = None if peer is None else peer.read(slot)
-            used, reserved = words if words is not None else (held, 0)
-            answer.spent += used - reserved
-            answer.reserved += reserved
+            used, spent = words if words is not None else (held, held)
+            answer.spent += spent
+            answer.reserved += used - spent
             if held > used and peer is not None and peer.beaten_s_ago() < FROZEN_AFTER_S:
                 answer.recallable += held - used
                 self._others.recall(db, self._me, bucket, owner)

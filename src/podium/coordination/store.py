@@ -103,7 +103,7 @@ class Store(Protocol):
         ...
 
     def words(self, slot: int) -> memoryview:
-        """Return the two words of a slot: `used` and `reserved`."""
+        """Return the two words of a slot: `used` and `spent`."""
         ...
 
     def take_slot(self) -> int:

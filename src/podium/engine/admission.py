@@ -48,6 +48,8 @@ class Admission:
         "_snapshot",
         "_spending",
         "is_opening",
+        "losses",
+        "max_tokens",
         "measured",
         "purse",
     )
@@ -71,6 +73,10 @@ class Admission:
         """What its attempts may cost; None: no limit of money concerns it."""
         self.measured: Measured | None = None
         """What the request holds, where that had to be known."""
+        self.losses: tuple[Loss, ...] = ()
+        """What limits changed in the request."""
+        self.max_tokens: int | None = None
+        """What limits set in the request; None: it is as the caller made it."""
         self.is_opening = False
         """Whether it waits for the books to be opened, which is done once."""
 
@@ -121,9 +127,11 @@ class Admission:
     def _usual_purse(self, request: Request, endpoints: Sequence[Endpoint]) -> Purse | None:
         """What a usual request can cost, as `estimate` finds it too, with one leg an endpoint; None for any other."""
         strategy, measured = self._plan.strategy, self.measured
-        if measured is None or strategy.escalate_to is not None or (strategy.name == "first" and len(endpoints) > 1):
+        several = len(endpoints) > 1
+        if measured is None or strategy.escalate_to is not None or (several and strategy.name == "first"):
             return None
-        total, highest = 0, None if len(endpoints) == 1 else dict[Target, int]()
+        total = 0
+        highest: dict[Target, int] = {}
         for endpoint in endpoints:
             found = self._books.find_price(endpoint)
             if found is None:
@@ -132,9 +140,9 @@ class Admission:
             if cost is None:
                 return None
             total += cost
-            if highest is not None:
+            if several:
                 highest[endpoint.target] = cost
-        return Purse(total, highest)
+        return Purse(total, highest if several else None)
 
     async def patiently(self, request: Request, endpoints: Sequence[Endpoint], until: float) -> Request:
         """Let a request in that `at_once` did not, and return it as it may be sent. `until` is on the loop's clock.
@@ -212,21 +220,10 @@ class Admission:
         if decision.losses and request.strict:
             self.forgo()
             raise CostTooHigh(decision.losses[0].reason, hint="Raise the limit, ask for less, or leave `strict` out.")
+        self.losses, self.max_tokens = decision.losses, decision.max_tokens
         if decision.max_tokens is None:
             return request
         return request.replace(sampling=request.sampling.replace(max_tokens=decision.max_tokens))
-
-    # --- meanwhile ------------------------------------------------------------------------------------------------------
-
-    @property
-    def losses(self) -> tuple[Loss, ...]:
-        """What limits changed in the request."""
-        return () if self._spending is None else self._spending.losses
-
-    @property
-    def max_tokens(self) -> int | None:
-        """What limits set in the request; None: it is as the caller made it."""
-        return None if self._spending is None else self._spending.max_tokens
 
     # --- out ------------------------------------------------------------------------------------------------------------
 
