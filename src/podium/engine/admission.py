@@ -96,7 +96,7 @@ class Admission:
             self._holds_slot = True
         if not books.is_open(limits=limited):
             return None
-        if self._is_priced:
+        if limited or books.prices_come_first:
             for endpoint in endpoints:
                 if endpoint.price is None:
                     return None
