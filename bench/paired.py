@@ -20,8 +20,8 @@ class Contender:
 
 def compare(
     title: str, contenders: Sequence[Contender], *, rounds: int, unit: str, aim: str = "", lower_is_better: bool = True
-) -> dict[str, float]:
-    """Measure each contender `rounds` times in turn after one round of warming up, print a table, return the medians.
+) -> dict[str, list[float]]:
+    """Measure each contender `rounds` times in turn after one round of warming up, print a table, return the figures.
 
     The first contender is the one that all others are compared with.
     """
@@ -50,4 +50,4 @@ def compare(
     console.print(table)
     better = "lower" if lower_is_better else "higher"
     console.print(f"{rounds} rounds in turn; {better} is better\n", style="dim")
-    return medians
+    return figures

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 from itertools import count
@@ -68,7 +69,7 @@ def main() -> None:
         head, _, rest = spec.partition("/")
         return snapshot.providers.get(head), snapshot.tiers.get(rest)
 
-    medians = compare(
+    figures = compare(
         "One resolution, CPU",
         [
             Contender(name="Resolver, spec seen before", measure=lambda: _each(20_000, lambda spec: resolver.resolve(spec))),
@@ -83,7 +84,7 @@ def main() -> None:
         unit="us",
         aim="aim: a resolve <= 10 us",
     )
-    print(f"{1e6 / medians['Resolver, spec seen before']:,.0f} resolutions a second\n")
+    print(f"{1e6 / statistics.median(figures['Resolver, spec seen before']):,.0f} resolutions a second\n")
 
 
 if __name__ == "__main__":
