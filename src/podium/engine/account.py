@@ -19,7 +19,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from decimal import Decimal
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from podium.routing.limits import Limit
 
 
-class _Launch(NamedTuple):
+class _Launch(msgspec.Struct, frozen=True):
     """An attempt that was launched."""
 
     started: Started
@@ -51,7 +51,7 @@ class _Launch(NamedTuple):
     streamed: bool
 
 
-class _Entry(NamedTuple):
+class _Entry(msgspec.Struct, frozen=True):
     """What the ledger is told of an attempt that is over."""
 
     call: Call
@@ -230,7 +230,7 @@ class Account:
     def settled(self, call: Call, begun_at: float, *, closing: bool = False) -> None:
         """Put on record how an attempt ended, and work out what it cost; `closing`: `ended` follows, and writes it."""
         launch = self._launches[call.number]
-        started, endpoint, _ = launch
+        started, endpoint = launch.started, launch.endpoint
         purse = self.admission.purse
         self._meter(call)
         if self._books.track_cost or purse is not None:
@@ -263,7 +263,7 @@ class Account:
         cost_pico: int | None,
     ) -> AttemptRecord:
         """What observers are told of an attempt."""
-        started, endpoint, streamed = launch
+        started, endpoint = launch.started, launch.endpoint
         host, port = server_of(endpoint.provider.base_url)
         response = call.response
         return AttemptRecord(
@@ -283,7 +283,7 @@ class Account:
             dialect=endpoint.codec.name,
             server_address=host,
             server_port=port,
-            streamed=streamed,
+            streamed=launch.streamed,
             error_code=attempt.error_code,
             usage=call.usage,
             estimated=call.estimated,

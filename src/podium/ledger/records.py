@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import ROUND_HALF_EVEN, Context, Decimal
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 
@@ -167,7 +167,7 @@ class Settled(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=7):
         return msgspec.structs.replace(self, request_duration_s=None, ending=ending)
 
 
-class RequestEnd(NamedTuple):
+class RequestEnd(msgspec.Struct, frozen=True, gc=False):
     """How a request ended with one of its attempts."""
 
     outcome: str | None
@@ -359,10 +359,10 @@ def settle(
     `estimated`: `usage` is Podium's estimate. `context`: see `Ending`.
     """
     used = _NO_USAGE if usage is None else usage
-    request_outcome, request_duration_s, answered, attempts = request or _NO_REQUEST
+    over = request or _NO_REQUEST
     ending = pack_ending(
         outcome, error_code, finish_reason, price_version, price_source, tuple(context.items()) if context else (),
-        usage is not None, estimated, request_outcome, answered, attempts,
+        usage is not None, estimated, over.outcome, over.answered, over.attempts,
     )  # fmt: skip
     return Settled(
         started.started_at,
@@ -374,7 +374,7 @@ def settle(
         started.labels,
         ending,
         duration_s,
-        request_duration_s,
+        over.duration_s,
         first_content_s,
         used.input,
         used.output,

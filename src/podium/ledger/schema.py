@@ -71,11 +71,11 @@ price_source TEXT NOT NULL, context TEXT NOT NULL, metered INTEGER NOT NULL, est
 request_outcome TEXT NOT NULL, answered INTEGER NOT NULL, attempts INTEGER NOT NULL
 """
 CLOSED = """
-started_us INTEGER NOT NULL, request_id TEXT NOT NULL, attempt INTEGER NOT NULL, requested_us INTEGER NOT NULL,
+started_us INTEGER NOT NULL, request_id TEXT NOT NULL, attempt INTEGER NOT NULL DEFAULT 1, requested_us INTEGER NOT NULL,
 route INTEGER NOT NULL, caller INTEGER NOT NULL, labels INTEGER NOT NULL, ending INTEGER NOT NULL,
 duration_s REAL NOT NULL, request_duration_s REAL NOT NULL, first_content_s REAL, input INTEGER NOT NULL,
-output INTEGER NOT NULL, cache_read INTEGER NOT NULL, cache_write INTEGER NOT NULL, reasoning INTEGER NOT NULL,
-cost_pico INTEGER, reserved_pico INTEGER, upstream_id TEXT, conversation TEXT, more TEXT
+output INTEGER NOT NULL, cache_read INTEGER NOT NULL DEFAULT 0, cache_write INTEGER NOT NULL DEFAULT 0,
+reasoning INTEGER NOT NULL DEFAULT 0, cost_pico INTEGER, reserved_pico INTEGER, upstream_id TEXT, conversation TEXT, more TEXT
 """
 """`more` is a `records.More` as JSON."""
 CLOSED_WITHIN_US = CLOSED_WITHIN_S * 1_000_000

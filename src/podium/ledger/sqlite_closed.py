@@ -60,6 +60,8 @@ _EARLIEST_S, _LATEST_S = -1e9, 9e9
 Row = tuple[Any, ...]
 Key = tuple[Any, ...]
 
+_DEFAULTS = {"attempt": 1, "cache_read": 0, "cache_write": 0, "reasoning": 0}
+"""What a column has that is not given: else NULL. To hand over a value costs as much as all else that is done with it."""
 _PLACES = {name: place for place, name in enumerate(COLUMNS["closed"])}
 _COUNTED = tuple((name, Sums.COUNTS.index(name)) for name in ("input", "output", "cache_read", "cache_write", "reasoning"))
 _RARE = tuple((name, Sums.COUNTS.index(name)) for name in RARE_TOKENS)
@@ -103,9 +105,10 @@ class _Shared:
             values = list(chain.from_iterable(asked[first : first + count]))
             known |= {tuple(row): number for number, *row in connection.execute(_finding(self._table, count), values)}
         last: int = connection.execute(f"SELECT COALESCE(MAX(id), 0) FROM {self._table}").fetchone()[0]
+        columns = ("id", *COLUMNS[self._table])
         new = [(number, *row) for number, row in enumerate((row for row in asked if row not in known), last + 1)]
         for first, count in steps(len(new)):
-            connection.execute(_inserting(self._table, count), list(chain.from_iterable(new[first : first + count])))
+            connection.execute(_inserting(self._table, columns, count), list(chain.from_iterable(new[first : first + count])))
         known |= {row[1:]: row[0] for row in new}
         for each, row in rows.items():
             self.numbers[each] = known[row]
@@ -191,10 +194,15 @@ class ClosedRows:
 
     def insert(self, connection: sqlite3.Connection) -> None:
         """Insert them. Raises `IntegrityError` where one is there already."""
-        values = list(chain.from_iterable(zip(*self._values, strict=True)))
-        width = len(self._values)
+        own = {
+            name: column
+            for name, column in zip(COLUMNS["closed"], self._values, strict=True)
+            if column.count(_DEFAULTS.get(name)) < self.count
+        }
+        names, width = tuple(own), len(own)
+        values = list(chain.from_iterable(zip(*own.values(), strict=True)))
         for first, count in steps(self.count):
-            connection.execute(_inserting("closed", count), values[first * width : (first + count) * width])
+            connection.execute(_inserting("closed", names, count), values[first * width : (first + count) * width])
 
 
 def steps(count: int) -> Iterator[tuple[int, int]]:
@@ -211,8 +219,7 @@ def steps(count: int) -> Iterator[tuple[int, int]]:
 
 
 @lru_cache(maxsize=128)
-def _inserting(table: str, count: int) -> str:
-    columns = COLUMNS[table] if table == "closed" else ("id", *COLUMNS[table])
+def _inserting(table: str, columns: tuple[str, ...], count: int) -> str:
     return f"INSERT INTO {table} ({', '.join(columns)}) {_values(len(columns), count)}"
 
 
@@ -252,13 +259,20 @@ def unknown(connection: sqlite3.Connection, closed: Iterable[Settled]) -> list[S
     return list(found.values())
 
 
+_Numbered = defaultdict[int, Cell]
+
+
+def _numbered() -> _Numbered:
+    return defaultdict(new_cell)
+
+
 class ClosedSums:
     """What rows of `closed` add to the tables of sums."""
 
     __slots__ = ("_cells",)
 
     def __init__(self) -> None:
-        self._cells = tuple(defaultdict[tuple[int, int], Cell](new_cell) for _ in _SUMMED)
+        self._cells = tuple(defaultdict[int, _Numbered](_numbered) for _ in _SUMMED)
         """By hour and number, for each of `_SUMMED`."""
 
     def add(self, rows: ClosedRows, shared: SharedFacts) -> None:
@@ -266,10 +280,10 @@ class ClosedSums:
         attempts, entries = _of_attempts(rows, shared), _of_entries(rows, shared)
         started, requested = _hours(rows["started_us"]), _hours(rows["requested_us"])
         for (column, _), known in zip(_SUMMED, self._cells, strict=True):
-            cells = [known[key] for key in zip(started, rows[column], strict=True)]
+            cells = _cells(known, started, rows[column])
             _add(cells, attempts)
             if requested != started:
-                cells = [known[key] for key in zip(requested, rows[column], strict=True)]
+                cells = _cells(known, requested, rows[column])
             _add(cells, entries)
 
     def share_out(self, cells: Mapping[Rollup, defaultdict[Key, Cell]], shared: SharedFacts) -> None:
@@ -278,9 +292,10 @@ class ClosedSums:
             facts = shared.of[column].rows
             places = _NAMES[column]
             hours = rollup.grain_us // HOUR_US
-            for (hour, number), cell in known.items():
-                row = facts[number]
-                add_cell(cells[rollup][slot_of(hour, hours), *[row[place] for place in places]], cell)
+            for hour, numbered in known.items():
+                for number, cell in numbered.items():
+                    row = facts[number]
+                    add_cell(cells[rollup][slot_of(hour, hours), *[row[place] for place in places]], cell)
 
 
 Amounts = list[tuple[int, Sequence[int]]]
@@ -324,6 +339,14 @@ def _those(rows: ClosedRows, shared: SharedFacts, column: str, *values: str) -> 
     return [numbers[number] for number in rows["ending"]]
 
 
-def _hours(at_us: Sequence[int]) -> list[int]:
+def _hours(at_us: Sequence[int]) -> int | list[int]:
+    """The hour of all rows, or of each."""
     first, last = slot_of(min(at_us), HOUR_US), slot_of(max(at_us), HOUR_US)
-    return [first] * len(at_us) if first == last else [slot_of(each, HOUR_US) for each in at_us]
+    return first if first == last else [slot_of(each, HOUR_US) for each in at_us]
+
+
+def _cells(known: defaultdict[int, _Numbered], hours: int | list[int], numbers: Sequence[int]) -> list[Cell]:
+    if isinstance(hours, int):
+        numbered = known[hours]
+        return [numbered[number] for number in numbers]
+    return [known[hour][number] for hour, number in zip(hours, numbers, strict=True)]
