@@ -27,7 +27,7 @@ from podium.catalog.pricing import Found
 from podium.engine.admission import Admission
 from podium.engine.charges import context_of, estimated, may_be_charged
 from podium.engine.endpoint import Endpoint
-from podium.engine.estimate import highest_pico, measure
+from podium.engine.estimate import highest_pico, measure, usual_pico
 from podium.errors import LimitError
 from podium.ledger import Ended, Ledger, RequestEnd, Settled, Started, pico_usd, settle
 from podium.ledger.facts import pack_caller, pack_labels, pack_route
@@ -169,7 +169,9 @@ class Account:
         measured = self.admission.measured
         if measured is None or found is None or not self._books.track_cost:
             return None
-        return highest_pico(self._request, measured, endpoint.profile, found, endpoint.provider.dialect, at)
+        request, facts, dialect = self._request, endpoint.profile, endpoint.provider.dialect
+        usual = usual_pico(request, measured, facts, found, dialect)
+        return highest_pico(request, measured, facts, found, dialect, at) if usual is None else usual
 
     def launched(self, call: Call, endpoint: Endpoint, *, streamed: bool) -> None:
         """Put an attempt on record that is about to be sent.

@@ -154,10 +154,9 @@ def usual_pico(request: Request, measured: Measured, facts: Profile, found: Foun
 
 
 def highest_pico(request: Request, measured: Measured, facts: Profile, found: Found, dialect: str, at: float) -> int | None:
-    """Return the most that one attempt can cost, in pico-USD; None where that has no bound."""
-    usual = usual_pico(request, measured, facts, found, dialect)
-    if usual is not None or measured.unbounded is not None:
-        return usual
+    """Return the most that one attempt of any request can cost, in pico-USD; None where that has no bound."""
+    if measured.unbounded is not None:
+        return None
     sampling = request.sampling
     output = sampling.max_tokens if sampling.max_tokens is not None else facts.max_output or UNKNOWN_OUTPUT
     context = context_of(request, dialect)
