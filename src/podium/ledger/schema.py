@@ -194,10 +194,11 @@ def _shared_table(table: str, declaration: str) -> str:
 
 
 _CLOSED_FROM = (
-    "closed CROSS JOIN routes ON routes.id = closed.route CROSS JOIN callers ON callers.id = closed.caller "
-    "CROSS JOIN labels ON labels.id = closed.labels CROSS JOIN endings ON endings.id = closed.ending"
+    "closed LEFT JOIN routes ON routes.id = closed.route LEFT JOIN callers ON callers.id = closed.caller "
+    "LEFT JOIN labels ON labels.id = closed.labels LEFT JOIN endings ON endings.id = closed.ending"
 )
-"""`CROSS` keeps SQLite to this order: time first (https://sqlite.org/optoverview.html#crossjoin)."""
+"""Each is there. An outer join keeps SQLite to this order, time first, and is left out where nothing of it is asked
+(https://sqlite.org/optoverview.html#omitnoopjoin)."""
 
 
 def _count_of(name: str) -> str:
