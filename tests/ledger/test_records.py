@@ -1,5 +1,6 @@
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from ledger.made import started
 from podium.ledger import pico_usd, settle, usd
-from podium.ledger.records import beyond_counts
+from podium.ledger.more import beyond_counts
 from podium.types import Extra, Usage
 
 
@@ -63,6 +64,7 @@ def test_an_amount_comes_back_as_it_went(pico: int) -> None:
             {"anthropic": {"input_tokens": 5, "server_tool_use": {"web_search_requests": 2}}},
             {"anthropic": {"server_tool_use": {"web_search_requests": 2}}},
         ),
+        ({"odd": "words"}, {"odd": "words"}),
         ({"anthropic": {"cache_creation": {"ephemeral_5m_input_tokens": 1}}, "x": {"y": None}}, {"x": {"y": None}}),
     ],
 )
@@ -87,3 +89,9 @@ def test_any_usage_comes_back_as_it_went(usage: Usage | None) -> None:
     if usage is not None and usage.extra:
         usage = usage.replace(extra={"x": {"odd": "?"}})
     assert record.usage == usage
+
+
+def test_what_json_cannot_say_is_kept_as_its_text() -> None:
+    """A function may answer in a provider's place, and say anything of its usage."""
+    record = settle(started(), outcome="won", usage=Usage(input=5, extra={"x": {"odd": Path("there")}}))
+    assert record.usage == Usage(input=5, extra={"x": {"odd": "there"}})

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import ROUND_HALF_EVEN, Context, Decimal
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -36,9 +36,9 @@ from podium.ledger.facts import (
     pack_ending,
     pack_labels,
     pack_route,
-    writable,
 )
-from podium.types import Extra, Usage
+from podium.ledger.more import Reported, dump_more, load_more
+from podium.types import Usage
 
 PICO = 10**12
 """Pico-USD in one USD."""
@@ -179,22 +179,6 @@ class RequestEnd(msgspec.Struct, frozen=True, gc=False):
     """How many it had."""
 
 
-class Reported(msgspec.Struct, frozen=True, gc=False):
-    """What a provider says of usage beyond tokens."""
-
-    reported_cost_usd: Decimal | None = None
-    extra: dict[str, Any] = {}
-
-
-class More(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """What few attempts have."""
-
-    tokens: dict[str, int] = {}
-    """Counts that have no field of their own, by their names in `Usage`."""
-    usage: Reported | None = None
-    losses: int = 0
-
-
 class Ended(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False, tag=3):
     """A request is over: its entry."""
 
@@ -243,57 +227,6 @@ Record = Started | Settled | Ended | Payload
 
 _NO_USAGE = Usage()
 _NO_REQUEST = RequestEnd(None, None, answered=False, attempts=1)
-_NO_MORE = More()
-RARE_TOKENS = ("cache_write_1h", "input_audio", "output_audio")
-"""Counts of a `Usage` that a `Settled` has no field for."""
-_HAS_TOKENS = '{"tokens":'
-_decode_more = msgspec.json.Decoder(More).decode
-
-
-def load_more(text: str | None) -> More:
-    """Return what a `Settled` has in `more`. Raises `msgspec.DecodeError`."""
-    return _NO_MORE if text is None else _decode_more(text)
-
-
-def rare_tokens(text: str | None) -> dict[str, int]:
-    """Return the `tokens` of what a `Settled` has in `more`: few have any, and all of it takes long to read."""
-    return _decode_more(text).tokens if text is not None and text.startswith(_HAS_TOKENS) else _NO_MORE.tokens
-
-
-_COUNTED = frozenset({
-    "prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details",
-    "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation",
-    "cached_tokens", "audio_tokens", "reasoning_tokens", "accepted_prediction_tokens", "rejected_prediction_tokens",
-    "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens",
-})  # fmt: skip
-"""What providers count that a `Usage` has in its fields, or that is a part of those."""
-
-
-def beyond_counts(said: Extra) -> Extra:
-    """Return what providers say of usage, by dialect, without what is in the counts."""
-    kept: Extra = {}
-    for dialect, facts in said.items():
-        for key, value in facts.items():
-            if key not in _COUNTED or (type(value) is dict and not _COUNTED.issuperset(value)):
-                kept.setdefault(dialect, {})[key] = value
-    return kept
-
-
-def _more(usage: Usage | None, losses: int) -> str | None:
-    rare = reported = None
-    if usage is not None:
-        if usage.cache_write_1h or usage.input_audio or usage.output_audio:
-            rare = {name: count for name in RARE_TOKENS if (count := getattr(usage, name))}
-        extra = beyond_counts(usage.extra) if usage.extra else {}
-        if extra or usage.reported_cost_usd is not None:
-            reported = Reported(usage.reported_cost_usd, extra)
-    if not (rare or reported or losses):
-        return None
-    more = More(rare or {}, reported, losses)
-    try:
-        return msgspec.json.encode(more).decode()
-    except UnicodeEncodeError:
-        return msgspec.json.encode(writable(msgspec.to_builtins(more))).decode()
 
 
 def start(
@@ -385,7 +318,7 @@ def settle(
         started.reserved_pico,
         upstream_id,
         started.conversation,
-        _more(usage, losses),
+        dump_more(usage, losses),
     )
 
 

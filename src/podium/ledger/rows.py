@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 
 from podium.ledger.facts import Caller, Ending, Labels, Route, load_caller, load_ending, load_labels, load_route
-from podium.ledger.records import MOST_PICO, RARE_TOKENS, Ended, Reported, Settled, load_more
+from podium.ledger.more import RARE_TOKENS, Reported, load_more
+from podium.ledger.records import MOST_PICO, Ended, Settled
 from podium.ledger.schema import COLUMNS, MOST_TOKENS
 from podium.ledger.store import Priced
 from podium.types import Usage

@@ -77,7 +77,7 @@ duration_s REAL NOT NULL, request_duration_s REAL NOT NULL, first_content_s REAL
 output INTEGER NOT NULL, cache_read INTEGER NOT NULL DEFAULT 0, cache_write INTEGER NOT NULL DEFAULT 0,
 reasoning INTEGER NOT NULL DEFAULT 0, cost_pico INTEGER, reserved_pico INTEGER, upstream_id TEXT, conversation TEXT, more TEXT
 """
-"""`more` is a `records.More` as JSON."""
+"""`more` is a `podium.ledger.more.More` as JSON."""
 CLOSED_WITHIN_US = CLOSED_WITHIN_S * 1_000_000
 """An attempt in `closed` began at most so long after its request came: so its time finds both."""
 

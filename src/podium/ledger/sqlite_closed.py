@@ -37,7 +37,8 @@ from podium.ledger.cells import (
     new_cell,
 )
 from podium.ledger.facts import load_caller, load_ending, load_labels, load_route
-from podium.ledger.records import RARE_TOKENS, Settled, rare_tokens
+from podium.ledger.more import RARE_TOKENS, rare_tokens
+from podium.ledger.records import Settled
 from podium.ledger.rows import amount_of, bounded, context_text, microseconds, tags_text
 from podium.ledger.schema import (
     BY_MODEL,

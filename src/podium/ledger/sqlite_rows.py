@@ -3,7 +3,8 @@
 Theory. A batch is nearly always new. So its rows are inserted as they are, and only where one of them is there already is the
 batch taken back and each row looked for. Most of what a row costs is handing its values to SQLite one by one; and most columns
 are the same in all rows of a batch (no experiment, no error, nothing cached), so those are handed over once a statement. The
-sums are added up here, by key, so that thousands of records change a few rows.
+sums are added up here, by key, so that thousands of records change a few rows. What ended together with its attempt, as nearly
+all does, goes by `podium.ledger.sqlite_closed`.
 
 Rules.
 - Many rows a statement: while SQLite takes them other threads run, and the thread that drains waits for them once, not once
