@@ -1,7 +1,7 @@
 import os
 import sqlite3
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from zlib import crc32
 import msgspec
 import pytest
 
-from ledger.made import NOON, drain_all, drainer_of, ended, request, requests, settled, started
+from ledger.made import NOON, closed, drain_all, drainer_of, ended, request, requests, settled, started
 from podium.errors import StoreError
 from podium.ledger import frames, segments
 from podium.ledger.drainer import ASIDE_NAME, Drainer
@@ -440,3 +440,39 @@ def test_a_record_that_is_in_the_journal_twice_is_in_the_store_once(folder: Path
     drain_all(drainer)
     assert rows(folder, SUMS) == [(2, 2, 0, 10_000_000)]
     assert rows(folder, "SELECT * FROM counters") == []
+
+
+@pytest.mark.parametrize("child_first", [False, True])
+def test_what_a_forked_child_ends_and_its_dead_parent_has_begun_counts_once(
+    folder: Path, journal: Journal, drainer: Drainer, child_first: bool
+) -> None:
+    parent = Journal(folder / "journal", fsync="never")
+    parent.append(started(1))
+    steps: list[Callable[[], object]] = [parent.close, lambda: journal.append(closed(started(1)))]
+    for step in reversed(steps) if child_first else steps:
+        step()
+        drain_all(drainer)
+    assert rows(folder, "SELECT COUNT(*) FROM attempts") == [(1,)]
+    assert rows(folder, "SELECT COUNT(*) FROM entries") == [(1,)]
+    assert rows(folder, "SELECT SUM(requests), SUM(attempts) FROM usage_by_model") == [(1, 1)]
+
+
+def test_an_end_that_comes_twice_without_its_beginning_counts_once(folder: Path, journal: Journal, drainer: Drainer) -> None:
+    for record in (started(1), closed(started(1)), closed(started(1))):
+        journal.append(record)
+    drain_all(drainer)
+    assert rows(folder, SUMS) == [(1, 1, 0, 5_000_000)]
+
+
+def test_facts_that_cannot_be_read_cost_their_record_alone(folder: Path, drainer: Drainer) -> None:
+    spoiled = [
+        msgspec.structs.replace(closed(started(1)), ending=b"\xc1"),
+        msgspec.structs.replace(closed(started(2)), route=b"\xc1"),
+        msgspec.structs.replace(started(3), caller=b"\xc1"),
+        msgspec.structs.replace(settled(started(4)), ending=b"\xc1"),
+    ]
+    written: list[Any] = [started(1), started(2), started(4), *spoiled, started(5), closed(started(5))]
+    (folder / "journal" / "1-1-1.00000001.journal").write_bytes(frames.HEADER + frames.dump_frame(*written))
+    drain_all(drainer)
+    assert ("request-5", 1, "won", 5_000_000) in rows(folder, ATTEMPTS)
+    assert dict(rows(folder, "SELECT * FROM counters"))["set_aside"] >= 3

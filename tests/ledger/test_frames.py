@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.made import closed, request, settled, started
-from podium.ledger import Settled, Started, frames
-from podium.ledger.facts import load_caller
+from podium.ledger import Settled, Started, frames, start
+from podium.ledger.facts import load_caller, load_labels
 from podium.ledger.records import Payload, Record
 from podium.types import Usage
 
@@ -114,3 +114,18 @@ def test_a_header_tells_its_version_and_nothing_else_is_a_header() -> None:
     assert frames.version_of(frames.HEADER) == frames.VERSION
     assert frames.version_of(frames.HEADER[:-1]) is None
     assert frames.version_of(b"PK\x03\x04" + bytes(4)) is None
+
+
+def test_a_string_of_somebodys_own_kind_costs_neither_its_record_nor_those_with_it() -> None:
+    class Safe(str):
+        __slots__ = ()
+
+    odd = start(
+        request_id="r", attempt=1, requested_at=1.0, started_at=1.0, provider="openai", model=Safe("m"), conversation=Safe("c"),
+        user_id=Safe("jane"), tags=(Safe("a"),),
+    )  # fmt: skip
+    (first, second) = frames.read(frames.dump_frame(started(1), odd), final=True).records
+    assert first == started(1)
+    assert isinstance(second, Started)
+    assert second.conversation == "c"
+    assert (load_caller(second.caller).user_id, load_labels(second.labels).tags) == ("jane", ("a",))

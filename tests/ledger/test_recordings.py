@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ledger.made import NOON, ended, settled, started
+from ledger.made import NOON, ended, settled, started, told_at_once
 from podium.errors import RequestError
 from podium.ledger import REPLAY_TAG, Ledger, Recording
 from podium.ledger.facts import load_route
@@ -21,8 +21,11 @@ def take(ledger: Ledger, number: int, *, bodies: bool = True, end: dict[str, Any
     if bodies:
         ledger.payload(first, "request", f"question {number}".encode())
         ledger.payload(first, "response", f"answer {number}".encode())
-    ledger.settled(settled(first))
-    ledger.ended(ended(first, spec=load_route(first.route).spec, **(end or {})))
+    attempt, entry = settled(first), ended(first, spec=load_route(first.route).spec, **(end or {}))
+    if number % 2:
+        ledger.settled(told_at_once(attempt, entry))
+    else:
+        ledger.close_request([attempt], entry)
 
 
 def found(ledger: Ledger, **sought: Any) -> list[str]:

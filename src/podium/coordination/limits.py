@@ -110,11 +110,12 @@ class Limits:
 
     def know(self, user_id: str | None, team: str | None) -> Known:
         """Return the limits of a user and a team, with what follows from them."""
-        known = self._known.get((user_id, team))
+        kept = self._known  # taken first: what follows from a config that is swapped meanwhile goes with it
+        known = kept.get((user_id, team))
         if known is None:
-            if len(self._known) >= _MOST_KNOWN:
-                self._known = {}
-            known = self._known[user_id, team] = self._make(user_id, team)
+            if len(kept) >= _MOST_KNOWN:
+                kept = self._known = {}
+            known = kept[user_id, team] = self._make(user_id, team)
         return known
 
     def _make(self, user_id: str | None, team: str | None) -> Known:

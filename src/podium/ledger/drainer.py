@@ -170,11 +170,11 @@ class Drainer:
 
     def _give_singly(self, batch: Batch) -> None:
         """Give the store one record at a time, and set aside those that it can never take."""
-        records = batch.records()
+        records, strange = batch.records(), batch.strange
         batch.clear()
         for record in records:
             single = Batch()
-            single.add(record)
+            single.add_all((record,), strange=strange)
             try:
                 self._store.apply(single)
             except Unstorable as error:
@@ -249,6 +249,7 @@ class Drainer:
             batch.attempts += abandoned.attempts
             batch.entries += abandoned.entries
             batch.count("unknown", len(abandoned.attempts))
+            batch.count("corrupt", abandoned.corrupt)
             batch.positions.setdefault(newest.name, writer.files[newest].position)
         return more
 
@@ -292,8 +293,7 @@ class Drainer:
             reading = frames.read(data, start, final=final, most=_SLICE, load=file.load)
             if not reading.consumed:
                 break
-            writer.pending.follow(reading.records, file.name)
-            batch.add_all(reading.records)
+            batch.add_all(reading.records, strange=writer.pending.follow(reading.records, file.name))
             batch.count("corrupt", reading.corrupt)
             batch.count("torn", reading.torn)
             start += reading.consumed

@@ -145,14 +145,15 @@ load_ending = lru_cache(maxsize=_KEPT)(msgspec.msgpack.Decoder(Ending).decode)
 def _pack(facts: Route | Caller | Labels | Ending) -> bytes:
     try:
         return _ENCODE(facts)
-    except UnicodeEncodeError:
-        return _ENCODE(writable(msgspec.to_builtins(facts)))
+    except (UnicodeEncodeError, OverflowError, TypeError):
+        return _ENCODE(writable(msgspec.structs.astuple(facts)))
 
 
 def writable(plain: Any) -> Any:
     """Return plain data as it can be encoded.
 
-    A lone surrogate has no UTF-8, and an integer of more than 64 bits no place; an odd one must not cost the record.
+    A lone surrogate has no UTF-8, an integer of more than 64 bits no place, and a kind of string of somebody's own is no string
+    to an encoder; an odd one must not cost the record.
     """
     if isinstance(plain, str):
         return plain.encode("utf-8", "replace").decode()
@@ -162,4 +163,4 @@ def writable(plain: Any) -> Any:
         return [writable(each) for each in plain]
     if isinstance(plain, dict):
         return {writable(name): writable(value) for name, value in plain.items()}
-    return plain
+    return plain if plain is None or isinstance(plain, float | bytes) else str(plain)

@@ -93,8 +93,8 @@ def dump_frame(*records: Record) -> bytes:
     """Return records as a frame."""
     try:
         payload = _ENCODE(records)
-    except (UnicodeEncodeError, OverflowError):
-        payload = _ENCODE([writable(msgspec.to_builtins(each, builtin_types=(bytes,))) for each in records])
+    except (UnicodeEncodeError, OverflowError, TypeError):
+        payload = _ENCODE([writable((each.__struct_config__.tag, *msgspec.structs.astuple(each))) for each in records])
     size = len(payload)
     return _HEAD.pack(_MARK, size, crc32(payload, size)) + payload
 

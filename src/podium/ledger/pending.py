@@ -13,7 +13,10 @@ Rules.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import NamedTuple
+
+import msgspec
 
 from podium.ledger.facts import load_caller, load_ending, load_labels, load_route
 from podium.ledger.records import Ended, Record, Settled, Started, end, settle
@@ -39,6 +42,8 @@ class Abandoned(NamedTuple):
 
     attempts: list[Settled]
     entries: list[Ended]
+    corrupt: int
+    """Requests of which it cannot be read what they were."""
 
 
 class Pending:
@@ -50,8 +55,12 @@ class Pending:
         self._by_segment: dict[str, dict[Key, Started | _Open]] = {}
         """By the segment that they began in; nearly every request is one attempt, and only that is kept of it."""
 
-    def follow(self, records: Iterable[Record], segment: str) -> None:
-        """Follow records that were read from a segment."""
+    def follow(self, records: Iterable[Record], segment: str) -> list[Settled]:
+        """Follow records that were read from a segment; returns the ends of requests that this writer has not begun.
+
+        A process that was forked ends what its parent had begun.
+        """
+        strange: list[Settled] = []
         begun = self._by_segment.setdefault(segment, {})
         for record in records:
             if type(record) is Started:
@@ -65,12 +74,13 @@ class Pending:
                 known = begun.get(key)
                 if type(known) is Started and known.attempt == record.attempt and record.request_duration_s is not None:
                     del begun[key]
-                else:
-                    self._settle(key, record)
+                elif not self._settle(key, record) and record.request_duration_s is not None:
+                    strange.append(record)
             elif type(record) is Ended and (found := self._find((record.request_id, record.requested_at))) is not None:
                 self._end(*found, (record.request_id, record.requested_at), ended=True)
         if not begun:
             del self._by_segment[segment]
+        return strange
 
     def _find(self, key: Key) -> tuple[dict[Key, Started | _Open], _Open] | None:
         """The request that has begun, with those of its segment."""
@@ -91,15 +101,18 @@ class Pending:
         request.attempts[record.attempt] = record
         request.highest = max(request.highest, record.attempt)
 
-    def _settle(self, key: Key, settled: Settled) -> None:
+    def _settle(self, key: Key, settled: Settled) -> bool:
+        """Settle an attempt; returns whether its request has begun."""
         found = self._find(key)
         if found is None:
-            return
+            return False
         begun, request = found
         request.attempts.pop(settled.attempt, None)
-        if load_ending(settled.ending).outcome == "won":
-            request.won = settled
+        with suppress(msgspec.DecodeError):  # the store says what cannot be read
+            if load_ending(settled.ending).outcome == "won":
+                request.won = settled
         self._end(begun, request, key, ended=settled.request_duration_s is not None)
+        return True
 
     @staticmethod
     def _end(begun: dict[Key, Started | _Open], request: _Open, key: Key, *, ended: bool) -> None:
@@ -118,14 +131,18 @@ class Pending:
         """The writer is dead: what is open ends here, and how it ended nobody knows."""
         attempts: list[Settled] = []
         entries: list[Ended] = []
+        corrupt = 0
         for begun in self._by_segment.values():
             for known in begun.values():
                 request = _Open(known) if isinstance(known, Started) else known
                 attempts += map(_unknown, request.attempts.values())
-                if not request.ended:
-                    entries.append(_entry(request))
+                try:
+                    if not request.ended:
+                        entries.append(_entry(request))
+                except msgspec.DecodeError:
+                    corrupt += 1
         self._by_segment.clear()
-        return Abandoned(attempts, entries)
+        return Abandoned(attempts, entries, corrupt)
 
 
 def _unknown(started: Started) -> Settled:

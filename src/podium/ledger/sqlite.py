@@ -116,6 +116,7 @@ class SqliteStore:
             try:
                 connection = self._connection
                 if connection is None:
+                    self._shared.forget()
                     connection = self._connection = self._open()
                 connection.execute("BEGIN IMMEDIATE")
                 yield connection

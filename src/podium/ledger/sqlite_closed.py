@@ -181,7 +181,7 @@ class ClosedRows:
             shared.of["ending"].find(connection, ending),
             _seconds(duration_s),
             _seconds(request_duration_s),
-            first_content_s,
+            [None if each is None else _bounded_s(each) for each in first_content_s],
             *map(_tokens, tokens),
             list(map(amount_of, cost_pico)),
             list(map(amount_of, reserved_pico)),
@@ -235,14 +235,22 @@ def _values(width: int, count: int) -> str:
     return "VALUES " + ", ".join([f"({', '.join('?' * width)})"] * count)
 
 
+def _are_usual(seconds: Sequence[float]) -> bool:
+    return isfinite(sum(seconds)) and min(seconds) > _EARLIEST_S and max(seconds) < _LATEST_S
+
+
 def _microseconds(seconds: Sequence[float]) -> list[int]:
-    if isfinite(sum(seconds)) and min(seconds) > _EARLIEST_S and max(seconds) < _LATEST_S:
+    if _are_usual(seconds):
         return [round(each * 1e6) for each in seconds]
     return list(map(microseconds, seconds))  # each within its bounds
 
 
 def _seconds(durations: Sequence[float]) -> Sequence[float]:
-    return durations if isfinite(sum(durations)) else [each if isfinite(each) else 0.0 for each in durations]
+    return durations if _are_usual(durations) else [microseconds(each) / 1e6 for each in durations]
+
+
+def _bounded_s(seconds: float) -> float:
+    return seconds if _EARLIEST_S < seconds < _LATEST_S else microseconds(seconds) / 1e6
 
 
 def _tokens(counts: Sequence[int]) -> Sequence[int]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sqlite3
 
 from podium.ledger.payloads import PayloadFile
+from podium.ledger.schema import CLOSED_WITHIN_US
 from podium.ledger.store import REPLAY_TAG, Recording, Sought
 from podium.routing.snapshot import SHADOW_ARMS
 
@@ -35,6 +36,13 @@ def recordings(connection: sqlite3.Connection, payloads: PayloadFile, sought: So
     """Return how many requests fit, and the newest of them with their bodies."""
     conditions = ["attempts > 0", "outcome <> 'cancelled'", _OTHER_ARMS]
     values: list[object] = []
+    bounds, bounded_by = [], []  # what is in `closed` is found by the time of its attempt
+    if sought.since_us is not None:
+        bounds.append("started_us >= ?")
+        bounded_by.append(sought.since_us)
+    if sought.until_us is not None:
+        bounds.append("started_us < ?")
+        bounded_by.append(sought.until_us + CLOSED_WITHIN_US)
     for condition, value in (
         ("requested_us >= ?", sought.since_us),
         ("requested_us < ?", sought.until_us),
@@ -46,10 +54,13 @@ def recordings(connection: sqlite3.Connection, payloads: PayloadFile, sought: So
             values.append(value)
     where = " AND ".join([*conditions, _NOT_TAGGED])
     values.append(REPLAY_TAG)
-    total: int = connection.execute(f"SELECT COUNT(*) FROM entries WHERE {where}", values).fetchone()[0]
-    rows = connection.execute(
-        f"SELECT {_ENTRY} FROM entries WHERE {where} ORDER BY requested_us DESC, request_id LIMIT ?", [*values, sought.most]
-    ).fetchall()
+    entries = (
+        f"SELECT {_ENTRY} FROM entries_apart WHERE {where} UNION ALL "
+        f"SELECT {_ENTRY} FROM closed_entries WHERE {' AND '.join([*bounds, where])}"
+    )
+    values = [*values, *bounded_by, *values]
+    total: int = connection.execute(f"SELECT COUNT(*) FROM ({entries})", values).fetchone()[0]
+    rows = connection.execute(f"{entries} ORDER BY requested_us DESC, request_id LIMIT ?", [*values, sought.most]).fetchall()
     return total, [_recording(connection, payloads, row) for row in reversed(rows)]
 
 

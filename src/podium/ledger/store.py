@@ -10,7 +10,7 @@ store can never take raises `Unstorable`: the drainer sets that record aside and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 from podium.errors import StoreError
@@ -32,7 +32,7 @@ CLOSED_WITHIN_S = 60
 class Batch:
     """What one transaction brings."""
 
-    __slots__ = ("attempts", "closed", "counts", "entries", "forget", "payloads", "positions")
+    __slots__ = ("attempts", "closed", "counts", "entries", "forget", "payloads", "positions", "strange")
 
     def __init__(self) -> None:
         self.clear()
@@ -49,24 +49,27 @@ class Batch:
         self.entries: list[Ended] = []
         self.closed: list[Settled] = []
         """Attempts that their requests ended with, and that began soon after those came: each is an entry too."""
+        self.strange: list[Settled] = []
+        """The same, but begun late, or by another writer than theirs, of which another end may have been told."""
         self.payloads: list[Payload] = []
 
     def add(self, record: Record) -> None:
         """Add a record; a `Started` alone is nothing that a store keeps."""
         self.add_all((record,))
 
-    def add_all(self, records: Iterable[Record]) -> None:
-        """Add the records that a store keeps."""
+    def add_all(self, records: Iterable[Record], *, strange: Sequence[Settled] = ()) -> None:
+        """Add the records that a store keeps; `strange`: those of them whose requests their writer has not begun."""
         closed = self.closed.append
         for record in records:
             if type(record) is Settled:
-                if record.request_duration_s is None:
+                if strange and record in strange:
+                    self.strange.append(record)
+                elif record.request_duration_s is None:
                     self.attempts.append(record)
                 elif 0 <= record.started_at - record.requested_at < CLOSED_WITHIN_S:
                     closed(record)
                 else:
-                    self.attempts.append(record.alone())
-                    self.entries.append(record.entry)
+                    self.strange.append(record)
             elif type(record) is Ended:
                 self.entries.append(record)
             elif type(record) is Payload:
@@ -74,11 +77,11 @@ class Batch:
 
     def records(self) -> list[Record]:
         """All records."""
-        return [*self.attempts, *self.entries, *self.closed, *self.payloads]
+        return [*self.attempts, *self.entries, *self.closed, *self.strange, *self.payloads]
 
     def __len__(self) -> int:
         """How many attempts, entries and payloads they are."""
-        return len(self.attempts) + len(self.entries) + 2 * len(self.closed) + len(self.payloads)
+        return len(self.attempts) + len(self.entries) + 2 * (len(self.closed) + len(self.strange)) + len(self.payloads)
 
     def count(self, name: str, more: int) -> None:
         """Add to a counter."""
