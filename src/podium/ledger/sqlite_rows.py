@@ -90,14 +90,15 @@ def _take(connection: sqlite3.Connection, batch: Batch, shared: SharedFacts, *, 
             rows = ClosedRows(wanted, connection, shared)
             rows.insert(connection)
             sums.closed.add(rows, shared)
-    late = unknown(connection, batch.strange)  # by the tables of what was told apart, where another end of it may be
-    for some in _pieces([*batch.attempts, *(each.alone() for each in late)]):
+    # By the tables of what was told apart, where another end of it may be; before what was given up as unknown meanwhile.
+    late = unknown(connection, batch.strange)
+    for some in _pieces([*(each.alone() for each in late), *batch.attempts]):
         attempts = columns_of_attempts(some)
         if not new:
             attempts = _unknown(connection, "attempts", attempts)
         _insert(connection, "attempts", attempts)
         sums.add_attempts(attempts)
-    for ended in _pieces([*batch.entries, *(each.entry for each in late)]):
+    for ended in _pieces([*(each.entry for each in late), *batch.entries]):
         entries = columns_of_entries(ended)
         if not new:
             entries = _unknown(connection, "entries", entries)
