@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from msgspec.structs import astuple, replace
+from msgspec.structs import replace
 
 from podium.ledger import Ended, Ledger, RequestEnd, Settled, Started, UsageRow, settle, start
 from podium.ledger.drainer import LOCK_NAME, Drainer
-from podium.ledger.facts import load_caller, load_ending, load_labels, load_route, pack_ending
+from podium.ledger.facts import load_caller, load_ending, load_labels, load_route, pack
 from podium.ledger.ledger import JOURNAL_FOLDER
 from podium.ledger.records import Record
 from podium.ledger.sqlite import SqliteStore
@@ -82,9 +82,8 @@ def closed(of: Started, **facts: Any) -> Settled:
 
 def told_at_once(attempt: Settled, entry: Ended) -> Settled:
     """An attempt and its request's end in one record."""
-    ending = load_ending(attempt.ending)
-    packed = pack_ending(*astuple(ending)[:-3], entry.outcome, entry.winner is not None, entry.attempts)
-    return replace(attempt, ending=packed, request_duration_s=entry.duration_s)
+    told = {"request_outcome": entry.outcome, "answered": entry.winner is not None, "attempts": entry.attempts}
+    return replace(attempt, ending=pack(replace(load_ending(attempt.ending), **told)), request_duration_s=entry.duration_s)
 
 
 def request(number: int = 0, **facts: Any) -> tuple[Started, Settled, Ended]:

@@ -30,7 +30,7 @@ from podium.engine.endpoint import Endpoint
 from podium.engine.estimate import highest_pico, measure, usual_pico
 from podium.errors import LimitError
 from podium.ledger import Ended, Ledger, RequestEnd, Settled, Started, pico_usd, settle
-from podium.ledger.facts import pack_caller, pack_labels, pack_route
+from podium.ledger.facts import Caller, Labels, Route, pack
 from podium.observe.record import AttemptRecord, Cause, RequestFacts, RequestRecord, cause_of, server_of
 from podium.routing.snapshot import Plan, Snapshot
 from podium.types import Attempt, Request, Target
@@ -152,8 +152,8 @@ class Account:
             streamed=request.stream,
             timed=snapshot.track_performance and (user is None or user.performance_tracking is not False),
         )
-        self._caller = pack_caller(plan.user_id, self._facts.team)
-        self._labels = pack_labels(self._facts.tags)
+        self._caller = pack(Caller(plan.user_id, self._facts.team))
+        self._labels = pack(Labels(self._facts.tags))
         self.admission = Admission(books, snapshot, plan, self._facts, slots, budget)
         self._watch = books.observers.begin(self._facts)
 
@@ -213,7 +213,7 @@ class Account:
     def _start(self, call: Call, endpoint: Endpoint, now: float, streamed: bool, reserved_pico: int | None) -> Started:
         """What the ledger is told of an attempt before it is sent."""
         facts, target = self._facts, call.target
-        route = pack_route(
+        route = Route(
             target.provider, target.model, call.role, endpoint.upstream, endpoint.codec.name, facts.spec, facts.rule,
             facts.strategy, facts.tier, facts.experiment, facts.rollout, facts.arm, streamed,
         )  # fmt: skip
@@ -222,7 +222,7 @@ class Account:
             call.number,
             facts.started_at,
             now,
-            route,
+            pack(route),
             self._caller,
             self._labels,
             reserved_pico,

@@ -8,12 +8,14 @@ Rules. What is added is what a store would keep: bounded by `rows.tokens_of` and
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from podium.ledger.store import Sums
 
 Cell = list[int]
+Amount = int | Sequence[int]
+"""What rows add to a sum: each the same, or each its own."""
 
 _COUNTS: Final = len(Sums.COUNTS)
 COST: Final = _COUNTS
@@ -64,6 +66,17 @@ def add_entry(cells: Iterable[Cell], outcome: str) -> None:
     for cell in cells:
         cell[REQUESTS] += 1
         cell[ERRORS] += failed
+
+
+def add_each(cells: Sequence[Cell], amounts: Iterable[tuple[int, Amount]]) -> None:
+    """Add to each cell its own amounts, by their places; an int is added to all."""
+    for place, amount in amounts:
+        if isinstance(amount, int):
+            for cell in cells:
+                cell[place] += amount
+        else:
+            for cell, own in zip(cells, amount, strict=True):
+                cell[place] += own
 
 
 def add_cell(to: Cell, more: Cell) -> None:

@@ -78,71 +78,21 @@ class Ending(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The request's."""
 
 
-@lru_cache(maxsize=_KEPT)
-def pack_route(
-    provider: str,
-    model: str,
-    role: str = "answer",
-    upstream_model: str | None = None,
-    dialect: str | None = None,
-    spec: str | None = None,
-    rule: str | None = None,
-    strategy: str | None = None,
-    tier: str | None = None,
-    experiment: str | None = None,
-    rollout: str | None = None,
-    arm: str | None = None,
-    streamed: bool = False,
-) -> bytes:
-    """Return a `Route`, packed."""
-    facts = (provider, model, role, upstream_model, dialect, spec, rule, strategy, tier, experiment, rollout, arm, streamed)
-    return _pack(Route(*facts))
-
-
-@lru_cache(maxsize=_KEPT)
-def pack_caller(user_id: str | None = None, team: str | None = None) -> bytes:
-    """Return a `Caller`, packed."""
-    return _pack(Caller(user_id, team))
-
-
-@lru_cache(maxsize=_KEPT)
-def pack_labels(tags: tuple[str, ...] = ()) -> bytes:
-    """Return `Labels`, packed."""
-    return _pack(Labels(tags))
-
-
-@lru_cache(maxsize=_KEPT)
-def pack_ending(
-    outcome: AttemptOutcome,
-    error_code: str | None = None,
-    finish_reason: str | None = None,
-    price_version: str | None = None,
-    price_source: str | None = None,
-    context: tuple[tuple[str, str], ...] = (),
-    metered: bool = False,
-    estimated: bool = False,
-    request_outcome: str | None = None,
-    answered: bool = False,
-    attempts: int = 1,
-) -> bytes:
-    """Return an `Ending`, packed."""
-    how = (outcome, error_code, finish_reason, price_version, price_source, context)
-    return _pack(Ending(*how, metered, estimated, request_outcome, answered, attempts))
-
-
 _ENCODE = msgspec.msgpack.Encoder().encode
 
 load_route = lru_cache(maxsize=_KEPT)(msgspec.msgpack.Decoder(Route).decode)
-"""Return what `pack_route` has packed. Raises `msgspec.DecodeError`."""
+"""Return the `Route` that was packed. Raises `msgspec.DecodeError`."""
 load_caller = lru_cache(maxsize=_KEPT)(msgspec.msgpack.Decoder(Caller).decode)
-"""Return what `pack_caller` has packed. Raises `msgspec.DecodeError`."""
+"""Return the `Caller` that was packed. Raises `msgspec.DecodeError`."""
 load_labels = lru_cache(maxsize=_KEPT)(msgspec.msgpack.Decoder(Labels).decode)
-"""Return what `pack_labels` has packed. Raises `msgspec.DecodeError`."""
+"""Return the `Labels` that was packed. Raises `msgspec.DecodeError`."""
 load_ending = lru_cache(maxsize=_KEPT)(msgspec.msgpack.Decoder(Ending).decode)
-"""Return what `pack_ending` has packed. Raises `msgspec.DecodeError`."""
+"""Return the `Ending` that was packed. Raises `msgspec.DecodeError`."""
 
 
-def _pack(facts: Route | Caller | Labels | Ending) -> bytes:
+@lru_cache(maxsize=4 * _KEPT)
+def pack(facts: Route | Caller | Labels | Ending) -> bytes:
+    """Return facts, packed."""
     try:
         return _ENCODE(facts)
     except (UnicodeEncodeError, OverflowError, TypeError):

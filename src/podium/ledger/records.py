@@ -22,20 +22,19 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from podium.ledger.facts import (
     AttemptOutcome,
     Caller,
+    Ending,
     Labels,
     Route,
     load_caller,
     load_ending,
     load_labels,
     load_route,
-    pack_caller,
-    pack_ending,
-    pack_labels,
-    pack_route,
+    pack,
 )
 from podium.ledger.more import Reported, dump_more, load_more
 from podium.types import Usage
@@ -153,18 +152,8 @@ class Settled(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=7):
 
     def alone(self) -> Settled:
         """Return it without its request's end."""
-        told = load_ending(self.ending)
-        ending = pack_ending(
-            told.outcome,
-            told.error_code,
-            told.finish_reason,
-            told.price_version,
-            told.price_source,
-            told.context,
-            told.metered,
-            told.estimated,
-        )
-        return msgspec.structs.replace(self, request_duration_s=None, ending=ending)
+        ending = replace(load_ending(self.ending), request_outcome=None, answered=False, attempts=1)
+        return replace(self, request_duration_s=None, ending=pack(ending))
 
 
 class RequestEnd(msgspec.Struct, frozen=True, gc=False):
@@ -255,15 +244,17 @@ def start(
     reserved_pico: int | None = None,
 ) -> Started:
     """Return the record of an attempt that is about to be sent; times in seconds since the epoch, money in pico-USD."""
-    facts = (provider, model, role, upstream_model, dialect, spec, rule, strategy, tier, experiment, rollout, arm, streamed)
+    route = Route(
+        provider, model, role, upstream_model, dialect, spec, rule, strategy, tier, experiment, rollout, arm, streamed
+    )  # fmt: skip
     return Started(
         request_id,
         attempt,
         requested_at,
         started_at,
-        pack_route(*facts),
-        pack_caller(user_id, team),
-        pack_labels(tags),
+        pack(route),
+        pack(Caller(user_id, team)),
+        pack(Labels(tags)),
         reserved_pico,
         conversation,
     )
@@ -293,7 +284,7 @@ def settle(
     """
     used = _NO_USAGE if usage is None else usage
     over = request or _NO_REQUEST
-    ending = pack_ending(
+    ending = Ending(
         outcome, error_code, finish_reason, price_version, price_source, tuple(context.items()) if context else (),
         usage is not None, estimated, over.outcome, over.answered, over.attempts,
     )  # fmt: skip
@@ -305,7 +296,7 @@ def settle(
         started.route,
         started.caller,
         started.labels,
-        ending,
+        pack(ending),
         duration_s,
         over.duration_s,
         first_content_s,

@@ -26,14 +26,17 @@ from podium.types import Usage
 _TOKENS = ("input", "output", "cache_read", "cache_write", "cache_write_1h", "reasoning", "input_audio", "output_audio")
 _NO_TAGS = "[]"
 
+EARLIEST_S, LATEST_S = -1e9, 9e9
+"""No instant is before or after these."""
+
 _dump_json = msgspec.json.Encoder().encode
 
 
 def microseconds(seconds: float) -> int:
     """Return an instant or a duration in whole microseconds, within what a store can order."""
-    if -1e9 < seconds < 9e9:
+    if EARLIEST_S < seconds < LATEST_S:
         return round(seconds * 1e6)
-    return 0 if seconds != seconds else round(min(max(seconds, -1e9), 9e9) * 1e6)
+    return 0 if seconds != seconds else round(min(max(seconds, EARLIEST_S), LATEST_S) * 1e6)
 
 
 @lru_cache(maxsize=1024)
@@ -80,7 +83,7 @@ def columns_of_attempts(attempts: Sequence[Settled]) -> Columns:
     fields |= _fields(Ending, [load_ending(each.ending) for each in attempts])
     more = [load_more(each.more) for each in attempts]
     fields |= {name: [each.tokens.get(name, 0) for each in more] for name in RARE_TOKENS}
-    fields |= {name: [getattr(each, name) for each in more] for name in ("losses",)}
+    fields["losses"] = [each.losses for each in more]
     fields["usage_more"] = [each.usage for each in more]
     return _columns(_OF_ATTEMPTS, fields, len(attempts))
 

@@ -176,11 +176,15 @@ def _adding(rollup: Rollup, given: Collection[str]) -> str:
     return f"ON CONFLICT ({rollup.key}) DO UPDATE SET {updates}"
 
 
+def marks(width: int, count: int) -> str:
+    """Return the `VALUES` of so many rows of so many parameters."""
+    return "VALUES " + ", ".join([f"({', '.join('?' * width)})"] * count)
+
+
 @lru_cache(maxsize=128)
 def adding(rollup: Rollup, count: int) -> str:
     """Return the statement that adds so many rows of sums, all their columns given, to a rollup."""
-    row = f"({', '.join('?' * (1 + len(rollup.keys) + len(SUMS)))})"
-    return f"INSERT INTO {rollup.table} VALUES {', '.join([row] * count)} " + _adding(rollup, SUMS)
+    return f"INSERT INTO {rollup.table} {marks(1 + len(rollup.keys) + len(SUMS), count)} " + _adding(rollup, SUMS)
 
 
 def _rollup_table(rollup: Rollup) -> str:

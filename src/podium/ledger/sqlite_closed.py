@@ -32,14 +32,16 @@ from podium.ledger.cells import (
     UNKNOWN,
     UNKNOWN_COST,
     UNPRICED,
+    Amount,
     Cell,
     add_cell,
+    add_each,
     new_cell,
 )
 from podium.ledger.facts import load_caller, load_ending, load_labels, load_route
 from podium.ledger.more import RARE_TOKENS, rare_tokens
 from podium.ledger.records import Settled
-from podium.ledger.rows import amount_of, bounded, context_text, microseconds, tags_text
+from podium.ledger.rows import EARLIEST_S, LATEST_S, amount_of, bounded, context_text, microseconds, tags_text
 from podium.ledger.schema import (
     BY_MODEL,
     BY_TAG,
@@ -48,15 +50,15 @@ from podium.ledger.schema import (
     HOUR_US,
     MOST_TOKENS,
     Rollup,
+    marks,
     slot_of,
 )
 from podium.ledger.store import Sums
 
-_TOGETHER = 32
-"""Rows a statement."""
+TOGETHER = 32
+"""Rows a statement; a power of two."""
 _REMEMBERED = 50_000
 """Numbers of a kind that are remembered."""
-_EARLIEST_S, _LATEST_S = -1e9, 9e9
 
 Row = tuple[Any, ...]
 Key = tuple[Any, ...]
@@ -211,7 +213,7 @@ def steps(count: int) -> Iterator[tuple[int, int]]:
 
     To prepare a statement takes longer than to run it.
     """
-    first, size = 0, _TOGETHER
+    first, size = 0, TOGETHER
     while size:
         while count - first >= size:
             yield first, size
@@ -221,22 +223,18 @@ def steps(count: int) -> Iterator[tuple[int, int]]:
 
 @lru_cache(maxsize=128)
 def _inserting(table: str, columns: tuple[str, ...], count: int) -> str:
-    return f"INSERT INTO {table} ({', '.join(columns)}) {_values(len(columns), count)}"
+    return f"INSERT INTO {table} ({', '.join(columns)}) {marks(len(columns), count)}"
 
 
 @lru_cache(maxsize=128)
 def _finding(table: str, count: int) -> str:
     columns = COLUMNS[table]
     same = " AND ".join(f"{name} = asked.column{place}" for place, name in enumerate(columns, 1))
-    return f"SELECT id, {', '.join(columns)} FROM ({_values(len(columns), count)}) AS asked CROSS JOIN {table} ON {same}"
-
-
-def _values(width: int, count: int) -> str:
-    return "VALUES " + ", ".join([f"({', '.join('?' * width)})"] * count)
+    return f"SELECT id, {', '.join(columns)} FROM ({marks(len(columns), count)}) AS asked CROSS JOIN {table} ON {same}"
 
 
 def _are_usual(seconds: Sequence[float]) -> bool:
-    return isfinite(sum(seconds)) and min(seconds) > _EARLIEST_S and max(seconds) < _LATEST_S
+    return isfinite(sum(seconds)) and min(seconds) > EARLIEST_S and max(seconds) < LATEST_S
 
 
 def _microseconds(seconds: Sequence[float]) -> list[int]:
@@ -246,11 +244,11 @@ def _microseconds(seconds: Sequence[float]) -> list[int]:
 
 
 def _seconds(durations: Sequence[float]) -> Sequence[float]:
-    return durations if _are_usual(durations) else [microseconds(each) / 1e6 for each in durations]
+    return durations if _are_usual(durations) else [_bounded_s(each) for each in durations]
 
 
 def _bounded_s(seconds: float) -> float:
-    return seconds if _EARLIEST_S < seconds < _LATEST_S else microseconds(seconds) / 1e6
+    return seconds if EARLIEST_S < seconds < LATEST_S else microseconds(seconds) / 1e6
 
 
 def _tokens(counts: Sequence[int]) -> Sequence[int]:
@@ -290,10 +288,10 @@ class ClosedSums:
         started, requested = _hours(rows["started_us"]), _hours(rows["requested_us"])
         for (column, _), known in zip(_SUMMED, self._cells, strict=True):
             cells = _cells(known, started, rows[column])
-            _add(cells, attempts)
+            add_each(cells, attempts)
             if requested != started:
                 cells = _cells(known, requested, rows[column])
-            _add(cells, entries)
+            add_each(cells, entries)
 
     def share_out(self, cells: Mapping[Rollup, defaultdict[Key, Cell]], shared: SharedFacts) -> None:
         """Add all of it to the cells of each table of sums, which go by names."""
@@ -307,13 +305,13 @@ class ClosedSums:
                     add_cell(cells[rollup][slot_of(hour, hours), *[row[place] for place in places]], cell)
 
 
-Amounts = list[tuple[int, Sequence[int]]]
+Amounts = list[tuple[int, Amount]]
 """What rows add to which places of their cells."""
 
 
 def _of_attempts(rows: ClosedRows, shared: SharedFacts) -> Amounts:
     costs = [each or 0 for each in rows["cost_pico"]]
-    amounts: Amounts = [(ATTEMPTED, [1] * len(costs)), (COST, costs)]
+    amounts: Amounts = [(ATTEMPTED, 1), (COST, costs)]
     amounts += [(place, rows[name]) for name, place in _COUNTED if any(rows[name])]
     if None in rows["cost_pico"]:
         amounts.append((UNPRICED, [each is None for each in rows["cost_pico"]]))
@@ -329,16 +327,10 @@ def _of_attempts(rows: ClosedRows, shared: SharedFacts) -> Amounts:
 
 def _of_entries(rows: ClosedRows, shared: SharedFacts) -> Amounts:
     fine = _those(rows, shared, "request_outcome", *FINE_OUTCOMES)
-    amounts: Amounts = [(REQUESTS, [1] * len(fine))]
+    amounts: Amounts = [(REQUESTS, 1)]
     if not all(fine):
         amounts.append((ERRORS, [not each for each in fine]))
     return amounts
-
-
-def _add(cells: Sequence[Cell], amounts: Amounts) -> None:
-    for place, amount in amounts:
-        for cell, own in zip(cells, amount, strict=True):
-            cell[place] += own
 
 
 def _those(rows: ClosedRows, shared: SharedFacts, column: str, *values: str) -> list[bool]:

@@ -33,8 +33,10 @@ from podium.ledger.cells import (
     UNKNOWN,
     UNKNOWN_COST,
     UNPRICED,
+    Amount,
     Cell,
     add_cell,
+    add_each,
     new_cell,
 )
 from podium.ledger.rows import Columns, columns_of_attempts, columns_of_entries
@@ -48,23 +50,20 @@ from podium.ledger.schema import (
     ROLLUPS,
     Rollup,
     adding,
+    marks,
     slot_of,
 )
-from podium.ledger.sqlite_closed import ClosedRows, ClosedSums, SharedFacts, steps, unknown
+from podium.ledger.sqlite_closed import TOGETHER, ClosedRows, ClosedSums, SharedFacts, steps, unknown
 from podium.ledger.store import Batch, Sums
 
 _PIECE = 256
 """Records that are made into columns at once: so few stay in the processor's cache, and that is worth a factor of three."""
-_TOGETHER = 32
-"""Rows a statement; a power of two."""
 
 _KEYS = {"attempts": ATTEMPTS_KEY.split(", "), "entries": ENTRIES_KEY.split(", ")}
 _TOKENS = tuple((Sums.COUNTS.index(name), name) for name in Sums.COUNTS[Sums.COUNTS.index("input") :])
 
 Key = tuple[Any, ...]
 T = TypeVar("T")
-Amount = int | Sequence[int]
-"""What rows add to a sum: each the same, or each its own."""
 
 
 def take(connection: sqlite3.Connection, batch: Batch, shared: SharedFacts) -> None:
@@ -114,12 +113,12 @@ def _pieces(records: Sequence[T]) -> Iterator[Sequence[T]]:
 
 def _insert(connection: sqlite3.Connection, table: str, columns: Columns) -> None:
     """Insert rows. Raises `IntegrityError` where one is there already."""
-    whole = len(columns) // _TOGETHER * _TOGETHER
+    whole = len(columns) // TOGETHER * TOGETHER
     same, own = tuple(columns.same), tuple(columns.own)
     shared, values = list(columns.same.values()), list(chain.from_iterable(zip(*columns.own.values(), strict=True)))
-    for first in range(0, whole, _TOGETHER):
-        some = values[first * len(own) : (first + _TOGETHER) * len(own)]
-        connection.execute(_inserting(table, same, own, _TOGETHER), shared + some)
+    for first in range(0, whole, TOGETHER):
+        some = values[first * len(own) : (first + TOGETHER) * len(own)]
+        connection.execute(_inserting(table, same, own, TOGETHER), shared + some)
     left = list(chain.from_iterable(islice(zip(*map(columns.each, COLUMNS[table]), strict=True), whole, None)))
     width = len(COLUMNS[table])
     for first, count in steps(len(columns) - whole):
@@ -133,8 +132,7 @@ def _inserting(table: str, same: tuple[str, ...], own: tuple[str, ...], count: i
 
     Not by numbered parameters: since CPython 3.12 each value is looked for among their names, one after another.
     """
-    row = f"({', '.join('?' * len(own))})"
-    rows = f"VALUES {', '.join([row] * count)}"
+    rows = marks(len(own), count)
     into = f"INSERT INTO {table}_apart ({', '.join((*same, *own))})"
     if not same:
         return f"{into} {rows}"
@@ -198,7 +196,7 @@ class _Sums:
             else:
                 slots = [slot_of(us, grain) for us in columns.each(at)]
                 own = [cells[key] for key in zip(slots, *map(columns.each, names), strict=True)]
-                _add_each(own, amounts)
+                add_each(own, amounts)
 
     def _tagged(self) -> dict[Key, Cell]:
         """The cells of the table by tag: a row counts under each of its tags, under the empty one where it has none."""
@@ -219,7 +217,7 @@ class _Sums:
                 )
                 for key, cell in sorted((self._tagged() if rollup is BY_TAG else cells).items())
             )  # fmt: skip
-            while some := list(islice(rows, _TOGETHER)):
+            while some := list(islice(rows, TOGETHER)):
                 connection.execute(adding(rollup, len(some)), list(chain.from_iterable(some)))
 
 
@@ -240,14 +238,3 @@ def _add_rows(cell: Cell, count: int, amounts: Iterable[tuple[int, Amount]]) -> 
     """Add so many rows to one cell."""
     for place, amount in amounts:
         cell[place] += amount * count if isinstance(amount, int) else sum(amount)
-
-
-def _add_each(cells: Sequence[Cell], amounts: Iterable[tuple[int, Amount]]) -> None:
-    """Add each row to its own cell."""
-    for place, amount in amounts:
-        if isinstance(amount, int):
-            for cell in cells:
-                cell[place] += amount
-        else:
-            for cell, own in zip(cells, amount, strict=True):
-                cell[place] += own
