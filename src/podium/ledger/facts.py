@@ -85,7 +85,7 @@ load_route = lru_cache(maxsize=_KEPT)(msgspec.msgpack.Decoder(Route).decode)
 load_caller = lru_cache(maxsize=_KEPT)(msgspec.msgpack.Decoder(Caller).decode)
 """Return the `Caller` that was packed. Raises `msgspec.DecodeError`."""
 load_labels = lru_cache(maxsize=_KEPT)(msgspec.msgpack.Decoder(Labels).decode)
-"""Return the `Labels` that was packed. Raises `msgspec.DecodeError`."""
+"""Return the `Labels` that were packed. Raises `msgspec.DecodeError`."""
 load_ending = lru_cache(maxsize=_KEPT)(msgspec.msgpack.Decoder(Ending).decode)
 """Return the `Ending` that was packed. Raises `msgspec.DecodeError`."""
 

@@ -64,7 +64,7 @@ Row = tuple[Any, ...]
 Key = tuple[Any, ...]
 
 _DEFAULTS = {"attempt": 1, "cache_read": 0, "cache_write": 0, "reasoning": 0}
-"""What a column has that is not given: else NULL. To hand over a value costs as much as all else that is done with it."""
+"""What a column has that is not given: else NULL. A value that is not handed over costs nothing."""
 _PLACES = {name: place for place, name in enumerate(COLUMNS["closed"])}
 _COUNTED = tuple((name, Sums.COUNTS.index(name)) for name in ("input", "output", "cache_read", "cache_write", "reasoning"))
 _RARE = tuple((name, Sums.COUNTS.index(name)) for name in RARE_TOKENS)
