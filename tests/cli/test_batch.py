@@ -10,6 +10,7 @@ import pytest
 
 from cli.conftest import MODULE, Run
 from podium.sim import Sim
+from waiting import wait_until
 
 
 def write_prompts(path: Path, *rows: Any) -> Path:
@@ -230,10 +231,7 @@ def interrupted(here: Path, sim: Sim, *arguments: str, by: int = signal.SIGINT, 
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
     if ignored:
         signal.signal(signal.SIGINT, before)
-    deadline = time.monotonic() + 20
-    while sim.stats.finished < 4 or sim.stats.in_flight < 2:
-        assert time.monotonic() < deadline, sim.stats
-        time.sleep(0.02)
+    wait_until(lambda: sim.stats.finished >= 4 and sim.stats.in_flight == 2)
     time.sleep(0.2)
     child.send_signal(by)
     out, err = child.communicate(timeout=20)

@@ -8,7 +8,6 @@ import pty
 import select
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -20,6 +19,7 @@ import pytest
 from cli.conftest import MODULE, Run
 from cli.test_batch import read, sums, write_prompts
 from podium.sim import Sim
+from waiting import wait_until
 
 OLD, NEW = "openai/gpt-4o", "groq/llama-3.1-8b-instant"
 SIDES = ("--old", OLD, "--new", NEW)
@@ -295,10 +295,7 @@ def test_ctrl_c_leaves_a_whole_file_cancels_the_rest_and_says_how_to_go_on(here:
     write_prompts(here / "q.jsonl", *sums(5))
     command = [*MODULE, "compare", "q.jsonl", "--old", OLD, "--new", "openai/gpt-slow", "-o", "o.jsonl", "--timeout", "60s"]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 20
-    while sim.stats.finished < 5 or sim.stats.in_flight < 5:
-        assert time.monotonic() < deadline, sim.stats
-        time.sleep(0.02)
+    wait_until(lambda: sim.stats.finished == 5 and sim.stats.in_flight == 5)
     child.send_signal(signal.SIGINT)
     out, err = child.communicate(timeout=20)
     assert (child.returncode, out) == (130, "")
@@ -314,10 +311,8 @@ def test_what_was_compared_before_ctrl_c_is_kept_and_only_the_rest_is_asked_afte
     write_prompts(here / "q.jsonl", *sums(5))
     late = ("compare", "q.jsonl", "--old", OLD, "--new", "openai/gpt-late", "-o", "o.jsonl", "--concurrency", "1")
     child = subprocess.Popen([*MODULE, *late], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 20
-    while not (here / "o.jsonl").exists() or len((here / "o.jsonl").read_bytes().splitlines()) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    file = here / "o.jsonl"
+    wait_until(lambda: file.exists() and len(file.read_bytes().splitlines()) >= 2)
     child.send_signal(signal.SIGINT)
     _, err = child.communicate(timeout=20)
     kept = read(here / "o.jsonl")

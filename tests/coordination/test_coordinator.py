@@ -18,6 +18,7 @@ from podium.coordination.accounts import Standing
 from podium.coordination.ask import Ask
 from podium.errors import BudgetExceeded, LimitError, RateLimited, StoreError
 from podium.routing.limits import PICO, Kind, Limit, Period, usd
+from waiting import until
 
 AT = time.time() // 60 * 60
 ONE: dict[Kind, int] = {"requests": 1}
@@ -182,10 +183,7 @@ async def test_a_lease_that_was_given_back_is_not_taken_from(another: Open) -> N
     assert kept is not None
     kept.release()
     mine.tick += 100  # as if much time had passed
-    deadline = time.monotonic() + 5
-    while mine.statistics()["accounts"]:
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.05)
+    await until(lambda: not mine.statistics()["accounts"])
     assert mine.take_of(standing, ONE, AT) is None
     theirs = another()
     (await theirs.reserve([(requests, 99)], AT)).settle({})
@@ -309,10 +307,7 @@ async def test_an_account_that_nobody_uses_is_given_back(another: Open) -> None:
     requests = limit("requests", 1000)
     (await mine.reserve([(requests, 7)], AT)).settle({})
     mine.tick += 100  # as if much time had passed
-    deadline = time.monotonic() + 5
-    while mine.statistics()["accounts"]:
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.05)
+    await until(lambda: not mine.statistics()["accounts"])
     assert (await refused(mine, (requests, 994))).spent == 7
     (await mine.reserve([(requests, 993)], AT)).settle({})
 

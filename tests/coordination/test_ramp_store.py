@@ -12,8 +12,8 @@ from random import Random
 
 import pytest
 
-from podium.coordination.ramps import Sample, SqliteRamps
-from podium.coordination.rollouts import SqliteRollouts
+from podium.coordination.ramps import Picture, Sample, SqliteRamps
+from podium.coordination.rollouts import SqliteRollouts, States
 from podium.engine.ramp.hearing import News
 from podium.engine.ramp.work import LEASE_S, RampWork
 from podium.errors import StoreError
@@ -48,6 +48,11 @@ def news(unit: str, arm: Arm, failed: bool | None = False, *, step: int = 0, cli
     return News("chat", Stage(climb=climb, step=step), arm, unit, time.time(), failed, None if failed is None else 0.1)
 
 
+def stepped(found: Picture) -> Move:
+    climb = found.climb.replace(step=1)
+    return Move(climb=climb, rollout=found.rollout.replace(percent=100, stage=climb.stage))
+
+
 def drawn(ramps: SqliteRamps) -> tuple[int, int, int]:
     picture = ramps.picture("chat")
     assert picture is not None
@@ -61,6 +66,26 @@ def test_a_file_without_the_tables_has_no_climb_and_gets_them_with_the_first(ram
         ramps.change("chat", lambda found: stop(found.climb, found.rollout, "jane", None), who="jane")
     climb = start(ramps)
     assert ramps.live() == [climb]
+
+
+def test_a_picture_is_of_one_moment_though_the_ramp_steps_while_it_is_taken(path: Path, ramps: SqliteRamps) -> None:
+    start(ramps)
+
+    class Stepping(SqliteRollouts):
+        """Lets the ramp step on between the reads of a climb and of its rollout."""
+
+        def read(self, db: sqlite3.Connection) -> States:
+            _, changed = ramps.change("chat", stepped, who="ramp")
+            assert changed
+            return super().read(db)
+
+    picture = SqliteRamps(Stepping(path)).picture("chat")
+    assert picture is not None
+    assert (picture.climb.step, picture.rollout.percent) == (0, 50)
+    assert picture.climb.stage == picture.rollout.stage
+    picture = ramps.picture("chat")
+    assert picture is not None
+    assert (picture.climb.step, picture.rollout.percent) == (1, 100)
 
 
 def test_a_climb_and_its_rollout_change_together_and_the_history_says_why(path: Path, ramps: SqliteRamps) -> None:

@@ -11,6 +11,7 @@ from podium.engine.slots import QUEUE_SIZE
 from podium.errors import AuthFailed, InvalidRequest, PodiumError, RateLimited, Throttled, TimedOut
 from podium.sim import Sim
 from podium.types import Message, Text, ToolResult
+from waiting import until
 
 CAPITAL = "What is the capital of France?"
 WEATHER = Tool(
@@ -247,7 +248,8 @@ async def test_a_full_queue_moves_a_fallback_on_before_anything_is_sent(make: Ma
     waiting = [
         asyncio.create_task(models.generate_text("openai/gpt-4o", pin=True, prompt=CAPITAL)) for _ in range(1 + QUEUE_SIZE)
     ]
-    await asyncio.sleep(0.05)
+    await until(lambda: sim.stats.in_flight)
+    assert models.statistics()["providers"]["openai"]["waiting"] == QUEUE_SIZE
     result = await models.generate_text("tier:safe", prompt=CAPITAL)
     assert [(attempt.outcome, attempt.error_code) for attempt in result.attempts] == [("rejected", "queue_full"), ("won", None)]
     with pytest.raises(RateLimited, match="max_concurrent 1"):

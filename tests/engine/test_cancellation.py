@@ -16,6 +16,7 @@ from podium import Models, create_models
 from podium.errors import ModelsClosed, StreamLeft
 from podium.sim import Sim
 from podium.types import Result
+from waiting import until
 
 STORY = "Tell me a story about ships."
 STEPS = [*range(20), *range(20, 100, 16), 150, 200]
@@ -68,11 +69,7 @@ def running(models: Models) -> int:
 
 
 async def nothing_runs(models: Models) -> None:
-    for _ in range(400):
-        if not running(models):
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError(models.statistics())
+    await until(lambda: not running(models))
 
 
 @pytest.mark.parametrize("spec", [f"tier:{name}" for name in TIERS])
@@ -115,8 +112,7 @@ async def test_closing_ends_the_requests_that_still_run_with_an_error_that_says_
     slow: Models, complaints: list[Any], spec: str
 ) -> None:
     waiting = [asyncio.ensure_future(ask(slow, spec)) for ask in (generate, text_of, generate)]
-    while slow.statistics()["calls"] < len(waiting):  # noqa: ASYNC110  nothing tells that a call has begun
-        await asyncio.sleep(0.001)
+    await until(lambda: slow.statistics()["calls"] >= len(waiting))
     await slow.close()
     ends = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 2)
     assert [type(end) for end in ends] == [ModelsClosed] * 3
@@ -128,7 +124,7 @@ async def test_a_stream_that_another_task_closes_ends_for_its_reader_with_an_err
 ) -> None:
     stream = slow.stream_text("tier:one", prompt=STORY)
     reader = asyncio.ensure_future(anext(aiter(stream)))
-    await asyncio.sleep(0.02)
+    await until(lambda: slow.statistics()["calls"])
     await stream.close()
     with pytest.raises(StreamLeft):
         await asyncio.wait_for(reader, 2)
@@ -187,8 +183,7 @@ def test_a_loop_that_is_taken_down_ends_its_requests_and_frees_their_slots() -> 
         async def leave_it_open() -> None:
             kept.append(aiter(models.stream_text("openai/gpt-4o", user_id="jane", prompt=STORY)))
             reading = asyncio.ensure_future(anext(kept[0]))
-            await asyncio.sleep(0.05)
-            assert models.statistics()["calls"] == 1
+            await until(lambda: models.statistics()["calls"] == 1)
             reading.add_done_callback(lambda task: task.cancelled() or task.exception())
 
         asyncio.run(leave_it_open())

@@ -15,6 +15,7 @@ from podium.errors import RequestError, SpecError
 from podium.routing.compare import Comparison
 from podium.sim import Sim
 from podium.types import Result, load
+from waiting import until
 
 CAPITAL = "What is the capital of France?"
 
@@ -184,8 +185,7 @@ async def test_a_timeout_holds_for_both_sides(make: Make, sim: Sim) -> None:
 async def test_cancelling_a_comparison_cancels_both_sides_upstream(make: Make, sim: Sim) -> None:
     sim.set("gpt-4o", hang=True)
     task = asyncio.create_task(make().compare(new="openai/gpt-4o", old="openai/gpt-4o", prompt=CAPITAL))
-    await asyncio.sleep(0.3)
-    assert sim.stats.in_flight == 2
+    await until(lambda: sim.stats.in_flight == 2)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

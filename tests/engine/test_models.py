@@ -14,6 +14,7 @@ from podium import ConfigError, Models, SpecError, create_models, load_models
 from podium.engine.account import Account
 from podium.errors import AllTargetsFailed, RequestError
 from podium.sim import Sim, SimModel
+from waiting import until
 
 CAPITAL = "What is the capital of France?"
 SECRET = "sk-proj-0123456789abcdefghijklmnop"
@@ -23,7 +24,7 @@ async def test_an_update_holds_from_the_next_request_on_and_those_under_way_end_
     sim.set("gpt-4o", latency_s=0.2)
     models = make()
     under_way = asyncio.create_task(models.generate_text("openai/gpt-4o", prompt=CAPITAL))
-    await asyncio.sleep(0.05)
+    await until(lambda: sim.stats.in_flight)
     models.update_provider("openai", enabled=False)
     with pytest.raises(AllTargetsFailed, match="disabled"):
         await models.generate_text("openai/gpt-4o", prompt=CAPITAL)
@@ -49,11 +50,10 @@ async def test_a_limit_that_is_raised_at_run_time_lets_waiters_in(make: Make, si
     sim.set("gpt-4o", hang=True)
     models = make(providers={"openai": {"max_concurrent": 1}})
     tasks = [asyncio.create_task(models.generate_text("openai/gpt-4o", prompt=CAPITAL)) for _ in range(2)]
-    await asyncio.sleep(0.05)
-    assert sim.stats.in_flight == 1
+    await until(lambda: sim.stats.in_flight == 1)
+    assert models.statistics()["providers"]["openai"]["waiting"] == 1
     models.update_provider("openai", max_concurrent=2)
-    await asyncio.sleep(0.05)
-    assert sim.stats.in_flight == 2
+    await until(lambda: sim.stats.in_flight == 2)
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
@@ -121,9 +121,9 @@ async def test_closing_cancels_what_still_runs(make: Make, sim: Sim) -> None:
     sim.set("gpt-4o", hang=True)
     async with make() as models:
         task = asyncio.create_task(models.generate_text("openai/gpt-4o", prompt=CAPITAL, timeout="5s"))
-        await asyncio.sleep(0.05)
+        await until(lambda: sim.stats.in_flight)
     assert models.statistics()["calls"] == 0
-    assert (await sim.idle(timeout=2)).cancelled == 1
+    assert (await sim.idle()).cancelled == 1
     task.cancel()
     await asyncio.wait([task])
 

@@ -19,6 +19,7 @@ from podium.errors import BudgetExceeded, CostTooHigh, LimitError, PodiumError, 
 from podium.routing.spending import decide, purse_for
 from podium.sim import Sim
 from podium.types import Message, Request, Sampling, Text
+from waiting import until
 
 CAPITAL = "What is the capital of France?"
 STORY = "Tell me a long story about ships."
@@ -272,10 +273,10 @@ async def test_a_stream_that_was_left_in_the_queue_and_is_refused_then_keeps_no_
     sim.set("gpt-4o-mini", latency_s=0.3)
     models = make(users={"jane": user(costLimit=0.001, maxConcurrent=1)})
     first = asyncio.ensure_future(models.generate_text("openai/gpt-4o-mini", prompt="Hello", max_tokens=4, user_id="jane"))
-    await asyncio.sleep(0.1)
+    await until(lambda: sim.stats.in_flight)
     stream = models.stream_text("openai/gpt-4o-mini", prompt="Hello " * 9000, max_tokens=9000, user_id="jane")
     waiting = asyncio.ensure_future(stream.result())
-    await asyncio.sleep(0.05)
+    await until(lambda: models.statistics()["users"]["jane"]["waiting"])
     stream.abandon()
     await first
     with pytest.raises(LimitError):

@@ -16,6 +16,7 @@ from podium import Models, config
 from podium.engine.attempt import Patience
 from podium.errors import Overloaded, PodiumError, ProtocolBroken, Throttled, TimedOut, Unreachable
 from podium.types import Result
+from waiting import until
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Ask = Callable[[Models], Awaitable[Result]]
@@ -262,11 +263,7 @@ async def test_each_kind_of_silence_ends_with_its_own_timeout_and_a_closed_conne
         with pytest.raises(TimedOut) as caught:
             await streamed(models)
         assert caught.value.code == code
-        for _ in range(100):
-            if not server.open:
-                break
-            await asyncio.sleep(0.01)
-        assert not server.open
+        await until(lambda: not server.open)
 
 
 async def test_the_whole_time_and_a_providers_own_bound_an_answer_that_never_comes(listen: Listen) -> None:

@@ -18,6 +18,7 @@ from podium import Models
 from podium.engine.ramp.ramps import RampState
 from podium.errors import PodiumError
 from podium.sim import Sim
+from waiting import until
 
 ONE_TARGET: dict[str, Any] = {
     "old": {"models": ["openai/gpt-4o"], "retries": 0},
@@ -250,7 +251,7 @@ async def test_a_candidate_that_cannot_even_be_asked_has_failed(climbing: Models
 async def test_of_a_caller_who_leaves_nothing_is_heard_but_how_long_they_waited(climbing: Models, sim: Sim) -> None:
     sim.set("claude-sonnet-4-5", latency_s=30)
     call = asyncio.create_task(climbing.generate_text("chat", user_id=arms(climbing)["candidate"], prompt="Hello"))
-    await asyncio.sleep(0.2)
+    await until(lambda: sim.stats.in_flight)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call

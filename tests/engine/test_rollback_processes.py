@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from engine.chooser import ROLLOUTS
+from waiting import wait_until
 
 PROGRAM = Path(__file__).parent / "chooser.py"
 PROCESSES = 4
@@ -70,13 +71,6 @@ def podium(folder: Path, *arguments: str) -> None:
     config.write_text(yaml.safe_dump({"providers": {"local": {}}, "rollouts": ROLLOUTS, "data_dir": str(folder / "data")}))
     command = [sys.executable, "-m", "podium", "--config", str(config), *arguments]
     subprocess.run(command, check=True, capture_output=True, timeout=60, env={**os.environ, "NO_COLOR": "1"})
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < deadline, "it did not come to that within 20 seconds"
-        time.sleep(0.01)  # whoever asks all the time keeps those who are to answer from their work
 
 
 def all_arms(choosers: list[Chooser], rollout: str, user: str) -> set[str]:

@@ -20,6 +20,7 @@ from podium.errors import LimitError, PodiumError
 from podium.observe.prometheus import prometheus_text
 from podium.observe.record import Observation, RequestRecord
 from podium.sim import Sim
+from waiting import until
 
 CAPITAL = "What is the capital of France?"
 SHIPS = "Tell me about ships."
@@ -83,8 +84,7 @@ async def test_the_answer_is_there_while_its_shadow_is_still_held(make: Make, si
     sim.set("claude-haiku-4-5", hang=True)
     results = [await models.generate_text("gpt-4", prompt=CAPITAL) for _ in range(3)]
     assert [result.text for result in results] == ["Paris"] * 3
-    while sim.stats.in_flight < 3:  # noqa: ASYNC110  nothing tells that a shadow has begun
-        await asyncio.sleep(0.005)
+    await until(lambda: sim.stats.in_flight == 3)
     await models._aside.close(wait_s=0.0)
     assert (await sim.idle()).in_flight == 0
     told = models.rollouts.shadow("chat")
@@ -190,8 +190,7 @@ async def test_a_caller_who_leaves_has_no_shadow(make: Make, sim: Sim) -> None:
     models = shadowed(make)
     sim.set("gpt-4o", hang=True)
     call = asyncio.create_task(models.generate_text("gpt-4", prompt=CAPITAL))
-    while not sim.stats.in_flight:  # noqa: ASYNC110  nothing tells that a call has begun
-        await asyncio.sleep(0.005)
+    await until(lambda: sim.stats.in_flight)
     call.cancel()
     await asyncio.wait([call])
     await over(models)
@@ -300,8 +299,7 @@ async def test_a_shadow_takes_nothing_of_what_its_user_may_use(make: Make, sim: 
         await models.generate_text("gpt-4", prompt=CAPITAL, user_id="jane", max_tokens=100)
     with pytest.raises(LimitError, match="2 requests"):
         await models.generate_text("gpt-4", prompt=CAPITAL, user_id="jane", max_tokens=100)
-    while sim.stats.in_flight < 2:  # noqa: ASYNC110  nothing tells that a shadow has begun
-        await asyncio.sleep(0.005)
+    await until(lambda: sim.stats.in_flight == 2)
     assert models.statistics()["users"]["jane"] == {"running": 0, "waiting": 0}
     await models._aside.close(wait_s=0.0)
 
@@ -361,8 +359,7 @@ async def test_more_at_once_than_the_config_allows_are_skipped(make: Make, sim: 
     sim.set("claude-haiku-4-5", hang=True)
     for _ in range(3):
         await models.generate_text("gpt-4", prompt=CAPITAL)
-        while not sim.stats.in_flight:  # noqa: ASYNC110  nothing tells that a shadow has begun
-            await asyncio.sleep(0.005)
+        await until(lambda: sim.stats.in_flight)
     await models._aside.close(wait_s=0.0)
     told = models.rollouts.shadow("chat")
     assert (told.cut_off, told.skipped) == (1, {"busy": 2})
@@ -373,8 +370,7 @@ async def test_a_shadow_gives_its_providers_slot_to_a_caller_who_needs_it(make: 
     models = make(providers={"anthropic": {"max_concurrent": 1}}, rollouts={"chat": chat})
     sim.set("claude-haiku-4-5", hang=True)
     await models.generate_text("gpt-4", prompt=CAPITAL)
-    while not sim.stats.in_flight:  # noqa: ASYNC110  nothing tells that a shadow has begun
-        await asyncio.sleep(0.005)
+    await until(lambda: sim.stats.in_flight)
     async with asyncio.timeout(5):
         assert (await models.generate_text("anthropic/claude-sonnet-4-5", prompt=CAPITAL)).text == "Paris"
     await over(models)
@@ -605,14 +601,12 @@ async def test_while_the_store_of_rollouts_is_lost_nothing_is_shadowed(make: Mak
     await over(models)
     store = tmp_path / "rollouts.sqlite3"
     store.rename(tmp_path / "away")
-    while not models.statistics()["rollouts"]["lost"]:  # noqa: ASYNC110  the watching thread finds out
-        await asyncio.sleep(0.02)
+    await until(lambda: models.statistics()["rollouts"]["lost"])
     await models.generate_text("gpt-4", prompt=CAPITAL)
     await over(models)
     assert len(sim.requests) == 3
     (tmp_path / "away").rename(store)
-    while models.statistics()["rollouts"]["lost"]:  # noqa: ASYNC110
-        await asyncio.sleep(0.02)
+    await until(lambda: not models.statistics()["rollouts"]["lost"])
     told = await asyncio.to_thread(models.rollouts.shadow, "chat")
     assert (told.sent, told.skipped) == (1, {"disabled": 1})
 

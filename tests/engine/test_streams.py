@@ -13,6 +13,7 @@ from podium.engine.runner import _ROOM, Run
 from podium.errors import StreamLeft
 from podium.sim import Sim
 from podium.types import Finished, PartDelta, Started
+from waiting import until
 
 STORY = "Tell me a long story about ships."
 
@@ -46,11 +47,7 @@ async def test_a_request_that_is_over_leaves_nothing_to_the_garbage_collector(ma
         before = left()
         for _ in range(3):
             await ask()
-        for _ in range(200):  # what was left is cancelled in turns of its own
-            if left() <= before:
-                break
-            await asyncio.sleep(0.01)
-        assert left() <= before
+        await until(lambda: left() <= before)  # what was left is cancelled in turns of its own
     finally:
         gc.enable()
 

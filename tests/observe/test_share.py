@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from observe.making import ended
 from podium.observe.metrics import Metrics
 from podium.observe.share import Publisher, fold, read_folder
 from podium.observe.state import make_report
+from waiting import wait_until
 
 CHILD = """
 import sys, time
@@ -40,21 +40,22 @@ FORKING = """
 import os, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from observe.test_share import eventually, total
+from observe.test_share import total
 from observe.making import ended
 from podium.observe.metrics import Metrics
 from podium.observe.share import Publisher, read_folder
+from waiting import wait_until
 folder = Path(sys.argv[1])
 metrics = Metrics()
 publisher = Publisher(metrics, folder, every_s=0.01)
 publisher.start()
 metrics.observe(ended())
-eventually(lambda: total(folder) == 1)
+wait_until(lambda: total(folder) == 1)
 pid = os.fork()
 if pid == 0:
     for _ in range(10):
         metrics.observe(ended())
-    eventually(lambda: read_folder(folder).live == 2)
+    wait_until(lambda: read_folder(folder).live == 2)
     publisher.close()
     os._exit(0 if metrics.snapshot().overall.total.requests == 10 else 1)
 status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -69,14 +70,6 @@ def run_child(folder: Path, count: int, end: str = "close") -> subprocess.Popen[
     return subprocess.Popen(
         [sys.executable, "-c", CHILD, str(folder), TESTS, str(count), end], stdout=subprocess.PIPE, text=True
     )
-
-
-def eventually(fact: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait for what another process or thread does."""
-    due = time.monotonic() + seconds
-    while not fact():
-        assert time.monotonic() < due, "it did not come true in time"
-        time.sleep(0.005)
 
 
 def total(folder: Path) -> int:
@@ -101,7 +94,7 @@ def test_a_folder_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
 def test_what_a_process_counts_is_seen_by_another_while_it_runs(tmp_path: Path) -> None:
     child = run_child(tmp_path, 50, "stay")
     try:
-        eventually(lambda: total(tmp_path) == 50)
+        wait_until(lambda: total(tmp_path) == 50)
         found = read_folder(tmp_path)
         report = make_report(found.states, processes=found.live)
         assert (report.processes, report.overall.total.attempts, report.overall.total.cost_pico) == (1, 50, 350)
@@ -114,7 +107,7 @@ def test_what_a_process_counts_is_seen_by_another_while_it_runs(tmp_path: Path) 
 def test_a_killed_process_is_known_to_be_dead_and_what_it_counted_stays(tmp_path: Path) -> None:
     child = run_child(tmp_path, 5, "stay")
     try:
-        eventually(lambda: total(tmp_path) == 5)
+        wait_until(lambda: total(tmp_path) == 5)
     finally:
         child.send_signal(signal.SIGKILL)
         child.communicate()
@@ -161,7 +154,7 @@ def test_a_process_that_lives_keeps_what_others_counted_long_ago(tmp_path: Path)
     publish(tmp_path, 3)
     child = run_child(tmp_path, 1, "stay")
     try:
-        eventually(lambda: total(tmp_path) == 4)
+        wait_until(lambda: total(tmp_path) == 4)
         fold(tmp_path, time.time() + 3600)
         assert total(tmp_path) == 4
     finally:
@@ -199,7 +192,7 @@ def test_a_folder_that_cannot_be_written_is_logged_once_and_fails_nothing(
     with caplog.at_level(logging.WARNING, logger="podium"):
         publisher.start()
         metrics.observe(ended())
-        eventually(lambda: publisher.failures >= 1)
+        wait_until(lambda: publisher.failures >= 1)
         metrics.observe(ended())
         publisher.close()
     assert publisher.failures >= 2

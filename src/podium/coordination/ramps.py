@@ -89,8 +89,11 @@ class SqliteRamps:
         self._store = store
 
     def picture(self, name: str) -> Picture | None:
-        """Return the last climb of a rollout with its evidence; None where there was none. Raises `StoreError`."""
-        with self._store.reading() as db:
+        """Return the last climb of a rollout with its evidence; None where there was none. Raises `StoreError`.
+
+        Climb and rollout are of one moment: a step that comes between is no change by hand.
+        """
+        with self._store.seeing() as db:
             if not _exist(db):
                 return None
             climb = _latest(db, name)
@@ -101,7 +104,7 @@ class SqliteRamps:
 
     def live(self) -> list[Climb]:
         """Return the climbs that hear and judge, one a rollout at most. Raises `StoreError`."""
-        with self._store.reading() as db:
+        with self._store.seeing() as db:
             if not _exist(db):
                 return []
             rows = db.execute("SELECT rollout, max(number) FROM climbs GROUP BY rollout").fetchall()

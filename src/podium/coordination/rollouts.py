@@ -260,6 +260,13 @@ class SqliteRollouts:
                 raise self.lost(error) from error
 
     @contextlib.contextmanager
+    def seeing(self) -> Iterator[sqlite3.Connection]:
+        """Open the file for several reads of one state, whatever is written meanwhile. Raises `StoreError`."""
+        with self.reading() as db:
+            db.execute("BEGIN")
+            yield db  # what is only read ends with the connection
+
+    @contextlib.contextmanager
     def writing(self, *, wait_s: float | None = None) -> Iterator[sqlite3.Connection]:
         """Open the file for one write transaction, which what raises takes back. Raises `StoreError`."""
         with self.reading(wait_s=wait_s) as db, _transaction(db):
