@@ -322,6 +322,7 @@ async def test_a_candidate_that_is_down_gets_no_more_calls_and_legacy_answers_wi
     assert result.target.provider == "openai"
     assert "chose the legacy arm: the candidate is down, and is tried again in" in result.reasons.steps[0]
     assert climbing.statistics()["rollouts"]["ramps"]["breakers"] == {"chat": "open"}
+    assert climbing.get_metrics().breakers == {"chat": {"closed": 0, "open": 1, "probing": 0}}
     assert heard(climbing)[-1] == ("candidate", None, False)
 
 

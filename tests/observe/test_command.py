@@ -9,6 +9,7 @@ import select
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from observe.making import attempt, ended, facts
 from podium.cli.main import app
 from podium.observe.metrics import Metrics
 from podium.observe.share import Publisher
+from podium.routing.health import BreakerState
+from waiting import wait_until
 
 
 @pytest.fixture
@@ -99,6 +102,21 @@ def test_an_empty_folder_is_said_to_be_empty(data: Path) -> None:
     ran = run("--data", str(data / "nothing"))
     assert ran.exit_code == 0
     assert "No process with this data folder has answered a request" in ran.stdout
+
+
+def test_a_candidate_that_is_down_is_told_with_the_processes_that_found_it_so(data: Path) -> None:
+    states: list[BreakerState] = ["open", "closed", "probing"]
+    counting = [Metrics(breakers=partial(dict[str, BreakerState], chat=state)) for state in states]
+    publishers = [Publisher(metrics, data / "metrics") for metrics in counting]
+    try:
+        for publisher, metrics in zip(publishers, counting, strict=True):
+            publisher.start()
+            metrics.observe(ended())
+        wait_until(lambda: "and whose share takes legacy: chat in 2 of 3 processes" in run("--data", str(data)).stdout)
+    finally:
+        for publisher in publishers:
+            publisher.close()
+    assert "share takes legacy" not in run("--data", str(data)).stdout
 
 
 def test_options_that_do_not_go_together_are_refused(data: Path) -> None:

@@ -147,6 +147,13 @@ def test_throttled_targets_and_failing_observers_are_shown() -> None:
     assert read(metrics).sum("podium_observer_failures_total", observer="mine") == 3
 
 
+def test_a_breaker_is_a_gauge_of_processes_by_state_with_zeros_so_that_an_alert_has_its_series() -> None:
+    states = [counted(breakers=lambda state=state: {"chat": state}).state() for state in ("open", "closed", "open")]
+    seen = Read(prometheus_text(combine(states, Clock()())))
+    found = {name: seen.sum("podium_rollout_breakers", rollout="chat", state=name) for name in ("closed", "open", "probing")}
+    assert found == {"closed": 1, "open": 2, "probing": 0}
+
+
 def test_several_processes_are_one_exposition() -> None:
     states = [counted(attempt(), ended()).state() for _ in range(3)]
     text = prometheus_text(combine(states, Clock()()))

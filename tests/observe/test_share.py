@@ -15,6 +15,7 @@ from observe.making import ended
 from podium.observe.metrics import Metrics
 from podium.observe.share import Publisher, fold, read_folder
 from podium.observe.state import make_report
+from podium.routing.health import BreakerState
 from waiting import wait_until
 
 CHILD = """
@@ -114,6 +115,26 @@ def test_a_killed_process_is_known_to_be_dead_and_what_it_counted_stays(tmp_path
     found = read_folder(tmp_path)
     assert found.live == 0
     assert total(tmp_path) == 5
+
+
+def test_a_breaker_is_seen_as_long_as_its_process_lives_though_nothing_is_recorded_when_it_opens(tmp_path: Path) -> None:
+    states: dict[str, BreakerState] = {"chat": "closed"}
+    metrics = Metrics(breakers=lambda: states)
+    publisher = Publisher(metrics, tmp_path, every_s=0.01)
+    publisher.start()
+
+    def down() -> int:
+        return make_report(read_folder(tmp_path).states).breakers.get("chat", {}).get("open", 0)
+
+    metrics.observe(ended())
+    wait_until(lambda: total(tmp_path) == 1)
+    states["chat"] = "open"
+    metrics.touch()
+    wait_until(lambda: down() == 1)
+    publisher.close()
+    assert (down(), total(tmp_path)) == (0, 1)
+    fold(tmp_path, time.time())
+    assert (down(), total(tmp_path)) == (0, 1)
 
 
 def test_processes_add_up_and_those_that_ended_are_folded_without_a_count_lost_or_doubled(tmp_path: Path) -> None:

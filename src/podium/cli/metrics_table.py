@@ -21,6 +21,7 @@ from podium.cli import console
 if TYPE_CHECKING:
     from podium.observe.report import Report, Row, Window
     from podium.observe.sketch import Distribution
+    from podium.routing.health import BreakerState
 
 _UNKNOWN = "-"
 _MOST_ERRORS = 8
@@ -118,12 +119,21 @@ def _notes(report: Report, window: Window, span: str) -> list[RenderableType]:
     if report.throttled:
         left = ", ".join(f"{console.clean(target)} for {console.seconds(s)}" for target, s in report.throttled.items())
         notes.append(Text(f"Left alone, as they asked for it: {left}", style="yellow"))
+    if down := {name: states for name, states in report.breakers.items() if states["open"] or states["probing"]}:
+        told = ", ".join(f"{console.clean(name)} in {_processes(states)}" for name, states in down.items())
+        notes.append(Text(f"Candidates that are down, and whose share takes legacy: {told}", style="yellow"))
     if report.overall.total.unpriced:
         notes.append(Text(f"{console.plural(report.overall.total.unpriced, 'attempt')} without a known cost", style="yellow"))
     if report.observer_failures:
         failed = ", ".join(f"{console.clean(name)} {count:,} times" for name, count in report.observer_failures.items())
         notes.append(Text(f"Observers that failed: {failed}", style="yellow"))
     return notes
+
+
+def _processes(states: Mapping[BreakerState, int]) -> str:
+    """In how many processes a breaker is not closed."""
+    every = sum(states.values())
+    return f"{states['open'] + states['probing']:,} of {every:,} process{'' if every == 1 else 'es'}"
 
 
 def _quantile(distribution: Distribution | None, name: Literal["p50", "p95", "p99"]) -> str:

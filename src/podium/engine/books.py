@@ -25,6 +25,7 @@ from podium.ledger import Ledger, Retention
 from podium.observe.metrics import Metrics
 from podium.observe.observers import Observer, Observers
 from podium.observe.share import Publisher
+from podium.routing.health import BreakerState
 from podium.routing.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -42,7 +43,13 @@ _LIMITS_FILE = "limits.sqlite3"
 class Books:
     """The prices, ledger and observers of one `Models`."""
 
-    def __init__(self, snapshot: Snapshot, *, throttled: Callable[[], Mapping[str, float]]) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        *,
+        throttled: Callable[[], Mapping[str, float]],
+        breakers: Callable[[], Mapping[str, BreakerState]],
+    ) -> None:
         self._snapshot = snapshot
         self._lock = threading.Lock()
         self._price_lock = threading.Lock()
@@ -66,6 +73,7 @@ class Books:
             track_performance=snapshot.track_performance,
             track_cost=snapshot.track_cost,
             throttled=throttled,
+            breakers=breakers,
             failures=lambda: self.observers.failures(),
         )
         self._all_observers: list[Observer] = [self.metrics]

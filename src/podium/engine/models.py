@@ -68,7 +68,7 @@ class Models:
         self._shared = Shared(transport or AiohttpTransport())
         self._patience = patience or Patience()
         self._state = State(snapshot)
-        self._books = Books(snapshot, throttled=self._shared.throttled)
+        self._books = Books(snapshot, throttled=self._shared.throttled, breakers=lambda: self.rollouts.ramps.hearing.breakers())
         self._swap = threading.Lock()
         self.rollouts = Rollouts(snapshot, check=lambda spec: self._state.resolver.resolve(spec, auto=False))
         """Moves from one spec to another, a few percent of the users at a time, and back at once."""
@@ -77,6 +77,7 @@ class Models:
         shadows = sum(shadow.max_concurrent for shadow in snapshot.shadows.values())
         self._aside = Aside(self.sync, most_running=MOST_RUNNING + shadows)
         self.rollouts.ramps.judge_with(self)
+        self.rollouts.ramps.on_breaker = self._books.metrics.touch
         register(self)
 
     # --- calls ----------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 Theory. The engine says what happened once, in a record without payloads; who wants to know is none of its business. So it makes
 four calls, and a request costs the same whether two observe it or none:
 
-    metrics = Metrics(track_performance=..., track_cost=..., throttled=..., failures=...)   # once
+    metrics = Metrics(track_performance=..., track_cost=..., throttled=..., breakers=..., failures=...)   # once
     observers = Observers([metrics, LogObserver(), OpenTelemetry()])                        # once: those that are enabled
 
     watch = observers.begin(RequestFacts(...))       # when a request begins, in the caller's task and context
@@ -14,7 +14,8 @@ four calls, and a request costs the same whether two observe it or none:
   OpenTelemetry and the log keep to it as the metrics do. An attempt's time to first content counts from its launch, a
   request's from the call: `winner.started_s + winner.first_content_s`.
 - `cause_of(...)` says why an attempt was launched, `server_of(base_url)` where it went.
-- `throttled` is a function that gives `{"provider/model": seconds left}` of the targets to be left alone, `failures` is
+- `throttled` is a function that gives `{"provider/model": seconds left}` of the targets to be left alone, `breakers` one that
+  gives each rollout's state of its breaker (where that changes without a record, `metrics.touch()` says so), `failures` is
   `observers.failures` (`Metrics(failures=lambda: observers.failures())`, as each needs the other).
 - `Models.get_metrics()` returns `metrics.snapshot()`, a `Report`; `to_dict()` makes it JSON. It takes milliseconds: it is for
   people and dashboards, not for each request.

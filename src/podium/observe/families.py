@@ -70,6 +70,14 @@ def families(source: Metrics | State) -> Iterator[Family]:
     yield from _family(
         "podium_target_throttled_seconds", "gauge", "How long a target that asked to be left alone still will be.", left
     )
+    breakers = [
+        Sample("", {"rollout": rollout, "state": name}, str(count))
+        for rollout, processes in state.breakers.items()
+        for name, count in processes.items()
+    ]
+    yield from _family(
+        "podium_rollout_breakers", "gauge", "Processes whose breaker of a rollout's candidate is in this state.", breakers
+    )
     failures = [Sample("", {"observer": name}, str(count)) for name, count in sorted(state.observer_failures.items())]
     yield from _family("podium_observer_failures_total", "counter", "Records that an observer failed over.", failures)
     started = [Sample("", {}, repr(state.started_at))]

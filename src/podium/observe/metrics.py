@@ -28,6 +28,7 @@ from podium.observe.cell import Cell, Label
 from podium.observe.record import AttemptRecord, Observation
 from podium.observe.report import Report
 from podium.observe.state import RING, SLICE_S, Slice, State, as_series, make_report, slot_at
+from podium.routing.health import BreakerState
 
 OTHER = "(other)"
 """The name under which labels beyond the limit are counted."""
@@ -38,8 +39,8 @@ _UNFOLDED = 20
 class Metrics:
     """Counts what it observes, by provider, model, tier and experiment. An `Observer`; thread-safe.
 
-    `throttled` gives the targets that asked to be left alone and the seconds that remain, `failures` how often each observer
-    failed (both are asked when somebody reads); `clock` is the time since the epoch.
+    `throttled` gives the targets that asked to be left alone and the seconds that remain, `breakers` how each rollout's breaker
+    is, `failures` how often each observer failed (all are asked when somebody reads); `clock` is the time since the epoch.
     """
 
     name = "metrics"
@@ -50,6 +51,7 @@ class Metrics:
         track_performance: bool = True,
         track_cost: bool = True,
         throttled: Callable[[], Mapping[str, float]] = dict,
+        breakers: Callable[[], Mapping[str, BreakerState]] = dict,
         failures: Callable[[], Mapping[str, int]] = dict,
         max_series: int = 500,
         clock: Callable[[], float] = time.time,
@@ -57,6 +59,7 @@ class Metrics:
         self.track_performance = track_performance
         self.track_cost = track_cost
         self._throttled = throttled
+        self._breakers = breakers
         self._failures = failures
         self._max_series = max_series
         self._clock = clock
@@ -102,14 +105,19 @@ class Metrics:
             elif not request.is_shadow:
                 cell.add_request(record, timed=timed)
         if not self._changed:
-            self._changed = True
-            if self.on_change is not None:
-                self.on_change()
+            self.touch()
         if len(self._sealed) > _UNFOLDED and self._reading.acquire(blocking=False):
             try:
                 self._fold()
             finally:
                 self._reading.release()
+
+    def touch(self) -> None:
+        """Take it that a state would say something new, as after a record: a breaker has changed, say."""
+        if not self._changed:
+            self._changed = True
+            if self.on_change is not None:
+                self.on_change()
 
     def _open(self, label: Label, kind: str) -> Cell:
         if label not in self._labels:
@@ -156,6 +164,7 @@ class Metrics:
             track_cost=self.track_cost,
             kinds=kinds,
             throttled={target: now + seconds for target, seconds in self._throttled().items()},
+            breakers={rollout: {state: 1} for rollout, state in self._breakers().items()},
             observer_failures=dict(self._failures()),
             base=as_series(self._base),
             slices=[Slice(slot, as_series(cells)) for slot, cells in sorted(self._ring.items())],

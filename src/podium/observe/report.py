@@ -19,9 +19,13 @@ from typing import TypeVar
 
 from podium.observe.cell import Cell, Label
 from podium.observe.sketch import Distribution
+from podium.routing.health import BreakerState
 from podium.types import Value
 
 K = TypeVar("K")
+
+Breakers = dict[str, dict[BreakerState, int]]
+"""By rollout: how many processes' breaker of its candidate is in which state."""
 
 
 class TokenCounts(Value, frozen=True, kw_only=True):
@@ -101,6 +105,8 @@ class Report(Value, frozen=True, kw_only=True):
     """The last five minutes, to within half a minute."""
     throttled: dict[str, float]
     """Targets that asked to be left alone, and for how many seconds still."""
+    breakers: Breakers
+    """By rollout with a guard: in how many processes its candidate's breaker is `closed`, `open` or `probing`."""
     observer_failures: dict[str, int]
     """How often an observer failed, by its name; no request failed for it."""
     processes: int = 1

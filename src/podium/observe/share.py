@@ -89,7 +89,7 @@ def _read_once(folder: Path) -> Found | None:
         if _is_alive(folder, name):
             live += 1
         else:
-            state.throttled = {}
+            state.end()
         states.append(state)
     return Found(states, live, unreadable)
 
@@ -157,7 +157,7 @@ def _fold(folder: Path, now: float) -> None:
     done = [name for name in dead if name in known]
     for name in dead:
         if name not in known and (state := _read_state(folder / name)) is not None:  # None: left to who can read it
-            state.throttled = {}
+            state.end()
             states.append(state)
             done.append(name)
     if len(dead) == len(names) and all(state.written_at < now - _WINDOW_S for state in states):

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from typing import get_args
 
 import msgspec
 
 from podium.observe.cell import Cell, Label
-from podium.observe.report import Report, make_window
+from podium.observe.report import Breakers, Report, make_window
+from podium.routing.health import BreakerState
 
 VERSION = 1
 SLICE_S = 30
@@ -49,9 +51,15 @@ class State(msgspec.Struct, kw_only=True):
     """The kind of each provider."""
     throttled: dict[str, float] = {}
     """Targets that asked to be left alone, and until when."""
+    breakers: Breakers = {}
     observer_failures: dict[str, int] = {}
     base: list[Series] = []
     slices: list[Slice] = []
+
+    def end(self) -> None:
+        """Forget what held only as long as the process lived."""
+        self.throttled = {}
+        self.breakers = {}
 
 
 def slot_at(instant: float) -> int:
@@ -106,6 +114,17 @@ def throttled_of(states: Iterable[State], now: float) -> dict[str, float]:
     return dict(sorted(throttled.items()))
 
 
+def breakers_of(states: Iterable[State]) -> Breakers:
+    """Return in how many processes each rollout's breaker is how."""
+    breakers: Breakers = {}
+    for state in states:
+        for rollout, processes in state.breakers.items():
+            counts = breakers.setdefault(rollout, dict.fromkeys(get_args(BreakerState), 0))
+            for name, count in processes.items():
+                counts[name] = counts.get(name, 0) + count
+    return dict(sorted(breakers.items()))
+
+
 def failures_of(states: Iterable[State]) -> dict[str, int]:
     """Return how often each observer failed."""
     failures: dict[str, int] = {}
@@ -132,6 +151,7 @@ def combine(states: Sequence[State], now: float) -> State:
         track_cost=any(state.track_cost for state in states),
         kinds=kinds_of(states),
         throttled={target: now + seconds for target, seconds in throttled_of(states, now).items()},
+        breakers=breakers_of(states),
         observer_failures=failures_of(states),
         base=as_series(base),
         slices=[Slice(slot, as_series(cells)) for slot, cells in sorted(ring.items())],
@@ -162,6 +182,7 @@ def make_report(states: Sequence[State], *, now: float | None = None, processes:
             recently(states, at), since_at=recent_from, until_at=at, track_performance=performance, track_cost=cost
         ),
         throttled=throttled_of(states, at),
+        breakers=breakers_of(states),
         observer_failures=failures_of(states),
         processes=len(states) if processes is None else processes,
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Literal
 
-State = Literal["closed", "open", "probing"]
+BreakerState = Literal["closed", "open", "probing"]
 Change = Literal["opened", "reopened", "closed"]
 
 MOST_IN_A_ROW = 5
@@ -32,7 +32,7 @@ class Breaker:
     __slots__ = ("_failed_probes", "_in_a_row", "_seconds", "_until", "state")
 
     def __init__(self) -> None:
-        self.state: State = "closed"
+        self.state: BreakerState = "closed"
         self._in_a_row = 0
         self._failed_probes = 0
         self._until = 0.0

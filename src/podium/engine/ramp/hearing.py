@@ -31,7 +31,7 @@ from typing import Any, NamedTuple, Self
 from podium.engine.rollout.choice import Choice
 from podium.errors import LimitError, ModelsClosed, PodiumError, RequestError, StoreError, StreamLeft
 from podium.routing.climb import Course
-from podium.routing.health import Breaker
+from podium.routing.health import Breaker, BreakerState
 from podium.routing.rollout import Arm, Rollout, Stage
 
 MOST_WAITING = 200_000
@@ -152,15 +152,18 @@ class Hearing:
         """For how long a candidate is not asked."""
         return self._breakers[name, "candidate"].wait_s(time.monotonic())
 
+    def breakers(self) -> dict[str, BreakerState]:
+        """How the breaker of each rollout's candidate is."""
+        return {name: breaker.state for (name, arm), breaker in self._breakers.items() if arm == "candidate"}
+
     def statistics(self) -> dict[str, Any]:
-        """What was heard, and which breakers are not closed."""
-        down = {name: breaker.state for (name, arm), breaker in self._breakers.items() if arm == "candidate"}
+        """What was heard, and how the breakers are."""
         return {
             "heard": self.heard,
             "waiting": len(self.news),
             "dropped": self.dropped,
             "diverted": self.diverted,
-            "breakers": down,
+            "breakers": self.breakers(),
         }
 
 

@@ -69,12 +69,25 @@ class Ramps:
         self.beat_s = beat_s
         self.judging: Judging | None = None
         """What lets answers be judged; None: no guard watches quality."""
+        self.on_breaker: Callable[[], object] | None = None
+        """Called when a breaker opens or closes: it must be cheap."""
         self._begin()
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
-        self.hearing = Hearing(self._courses, _tell)
+        self.hearing = Hearing(self._courses, self._tell)
         self._watch: RampWatch | None = None
+
+    def _tell(self, name: str, changed: str, wait_s: float) -> None:
+        """Log what a breaker did, and let it be seen."""
+        if self.on_breaker is not None:
+            self.on_breaker()
+        if changed == "closed":
+            _log.warning("The candidate of rollout %s answers again, and gets its share.", name)
+            return
+        what = "is down" if changed == "opened" else "is still down"
+        words = "The candidate of rollout %s %s: its share takes legacy for %.0f s, then one call tries it again."
+        _log.warning(words, name, what, wait_s)
 
     # --- forks and the end ----------------------------------------------------------------------------------------------
 
@@ -259,14 +272,3 @@ def _as_it_is(picture: Picture, at: float) -> Climb:
     if not climb.is_live or climb.stage == rollout.stage:
         return climb
     return advance(climb, rollout, picture.evidence, picture.measured, at).climb
-
-
-def _tell(name: str, changed: str, wait_s: float) -> None:
-    """Log what a breaker did."""
-    if changed == "closed":
-        _log.warning("The candidate of rollout %s answers again, and gets its share.", name)
-        return
-    what = "is down" if changed == "opened" else "is still down"
-    _log.warning(
-        "The candidate of rollout %s %s: its share takes legacy for %.0f s, then one call tries it again.", name, what, wait_s
-    )
