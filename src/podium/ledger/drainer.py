@@ -8,7 +8,9 @@ given again. So the journal waits for the store, and a request waits for neither
 Rules.
 - A writer none of whose segments is locked is dead: an unfinished frame at its end is torn, and what it left open is
   `unknown`. Its segments are deleted when they are read to their end, that is in the store, and nothing in them is open.
-- A segment of a newer version is left for a drainer that knows it.
+- A segment of a newer version is left for a drainer that knows it; one that cannot be opened now waits, and holds up its own
+  writer alone.
+- What was read and could not be given, whatever came between, is read again from where the store has it.
 - Work is done in small pieces, between which other threads run; a store in trouble is asked again after 0.1 s, then ever
   later, up to 2 s.
 """
@@ -19,11 +21,14 @@ import fcntl
 import logging
 import os
 import time
+from collections import deque
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from podium.errors import StoreError
 from podium.ledger import frames, segments
 from podium.ledger.pending import Pending
+from podium.ledger.records import Record, Settled
 from podium.ledger.segments import Segment
 from podium.ledger.store import Batch, Store, Unstorable
 
@@ -70,6 +75,11 @@ class _Writer:
         self.pending = Pending()
         self.files: dict[Segment, _File] = {}
 
+    def close(self) -> None:
+        """Let its files go."""
+        for file in self.files.values():
+            os.close(file.descriptor)
+
 
 class Drainer:
     """Drains a folder's journal into a store, as long as it holds the folder's lock. Made for one thread."""
@@ -81,6 +91,8 @@ class Drainer:
         self._lock: int | None = None
         self._writers: dict[str, _Writer] | None = None
         self._forget: list[str] = []
+        self._barred: set[str] = set()
+        """Segments of which was told that they cannot be opened."""
         self._held: tuple[Batch, list[tuple[_Writer, _File]]] | None = None
         """What the store has not taken yet, and the segments that can be deleted when it has."""
         self._aside = lock_path.with_name(ASIDE_NAME)
@@ -113,32 +125,34 @@ class Drainer:
 
     def resign(self) -> None:
         """Let all files go, the lock last."""
-        for writer in (self._writers or {}).values():
-            for file in writer.files.values():
-                os.close(file.descriptor)
-        self._writers = None
+        self._let_go()
         self._held = None
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def _let_go(self) -> None:
+        for writer in (self._writers or {}).values():
+            writer.close()
+        self._writers = None
 
     # --- a pass ---------------------------------------------------------------------------------------------------------
 
     def drain(self) -> bool:
         """Read what there is, up to a batch a segment, and give it to the store. Returns whether there may be more.
 
-        Raises `StoreError` where the store does not take it: the batch is kept and given again.
+        Raises `StoreError` where the store does not take it: the batch is kept and given again. Raises `OSError` where the
+        journal cannot be read.
         """
         if self._held is not None:
             self._give(*self._held)
             return True
-        if self._writers is None:
-            self._writers = self._take_up()
         batch = Batch()
-        more = False
-        for name, found in segments.list_segments(self.folder).items():
-            writer = self._writers.setdefault(name, _Writer())
-            more |= self._read_writer(writer, found, batch)
+        try:
+            more = self._read_all(batch)
+        except BaseException:  # what was read so far is not given, and is to be read again
+            self._let_go()
+            raise
         batch.forget, self._forget = self._forget, []
         self._give(batch, self._deletable())
         if (now := time.time()) - self._swept_at > _SWEEP_S:
@@ -170,33 +184,42 @@ class Drainer:
 
     def _give_singly(self, batch: Batch) -> None:
         """Give the store one record at a time, and set aside those that it can never take."""
-        records, strange = batch.records(), batch.strange
+        records, strange = deque(batch.records()), batch.strange
         batch.clear()
-        for record in records:
-            single = Batch()
-            single.add_all((record,), strange=strange)
-            try:
-                self._store.apply(single)
-            except Unstorable as error:
-                batch.count("set_aside", 1)
-                _LOG.error("%s It is kept in %s.", error, self._aside)
-                with self._aside.open("ab") as aside:
-                    aside.write(frames.dump_frame(record))
+        try:
+            while records:
+                self._give_one(records[0], strange, batch)
+                records.popleft()
+        finally:  # what the store does not take just now is given again
+            batch.add_all(records, strange=strange)
         self._store.apply(batch)
+
+    def _give_one(self, record: Record, strange: Sequence[Settled], batch: Batch) -> None:
+        single = Batch()
+        single.add_all((record,), strange=strange)
+        try:
+            self._store.apply(single)
+        except Unstorable as error:
+            with self._aside.open("ab") as aside:
+                aside.write(frames.dump_frame(record))
+            batch.count("set_aside", 1)
+            _LOG.error("%s It is kept in %s.", error, self._aside)
 
     def _take_up(self) -> dict[str, _Writer]:
         """Begin where the last drainer, perhaps another process, has ended: find again what is open."""
         positions = self._store.positions()
-        writers: dict[str, _Writer] = {}
+        writers = self._writers = {}
         listed = segments.list_segments(self.folder)
         names = {each.name for found in listed.values() for each in found}
         self._forget = [name for name in positions if name not in names]
         for name, found in listed.items():
             writer = writers[name] = _Writer()
-            for segment in found:
-                file = self._open(writer, segment, positions.get(segment.name, 0))
-                if file is not None:
+            if self._open_all(writer, found, positions):
+                for file in writer.files.values():
                     self._read_again(writer, file)
+            else:  # read from its beginning later, since what is open can only be found in order
+                writer.close()
+                del writers[name]
         return writers
 
     def _read_again(self, writer: _Writer, file: _File) -> None:
@@ -214,13 +237,20 @@ class Drainer:
                 time.sleep(0)
             at += start or len(data)
 
-    def _open(self, writer: _Writer, segment: Segment, position: int) -> _File | None:
+    def _open(self, segment: Segment, position: int) -> _File | None:
+        """Open a segment; None where it is gone, or cannot be opened now."""
         try:
             descriptor = os.open(self.folder / segment.name, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
-        file = writer.files[segment] = _File(segment, descriptor, position)
-        return file
+        except OSError as error:  # another user's, or one file too many
+            if segment.name not in self._barred:
+                self._barred.add(segment.name)
+                words = "The segment %s cannot be opened: %s. What is in it waits until it can be."
+                _LOG.warning(words, segment.name, error.strerror)
+            return None
+        self._barred.discard(segment.name)
+        return _File(segment, descriptor, position)
 
     def _piece(self, file: _File, at: int, size: int) -> bytes:
         """The next bytes of a segment: one frame at least, if its head can be believed."""
@@ -228,6 +258,14 @@ class Drainer:
         return os.pread(file.descriptor, min(max(_PIECE, told), size - at), at)
 
     # --- reading --------------------------------------------------------------------------------------------------------
+
+    def _read_all(self, batch: Batch) -> bool:
+        """Read on in the segments of all writers, up to a batch each. Returns whether there may be more."""
+        writers = self._take_up() if self._writers is None else self._writers
+        more = False
+        for name, found in segments.list_segments(self.folder).items():
+            more |= self._read_writer(writers.setdefault(name, _Writer()), found, batch)
+        return more
 
     def _read_writer(self, writer: _Writer, found: list[Segment], batch: Batch) -> bool:
         """Read a writer's segments in their order. Returns whether there may be more."""
@@ -253,8 +291,15 @@ class Drainer:
             batch.positions.setdefault(newest.name, writer.files[newest].position)
         return more
 
-    def _open_all(self, writer: _Writer, found: list[Segment]) -> bool:
-        return all(segment in writer.files or self._open(writer, segment, 0) is not None for segment in found)
+    def _open_all(self, writer: _Writer, found: list[Segment], positions: Mapping[str, int] | None = None) -> bool:
+        """Open a writer's segments that are not open yet; whether all of them are now."""
+        for segment in found:
+            if segment not in writer.files:
+                file = self._open(segment, (positions or {}).get(segment.name, 0))
+                if file is None:
+                    return False
+                writer.files[segment] = file
+        return True
 
     def _is_dead(self, writer: _Writer, newest: Segment) -> bool | None:
         """Whether a writer is gone; None where it turns out to have a newer segment."""
