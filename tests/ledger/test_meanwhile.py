@@ -3,7 +3,7 @@
 import os
 import resource
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from ledger.made import drain_all, drainer_of, ended, request, settled, started
+from ledger.test_payloads import payload
 from podium.errors import StoreError
 from podium.ledger import frames
 from podium.ledger.drainer import ASIDE_NAME, Drainer
 from podium.ledger.journal import Journal
-from podium.ledger.sqlite import FILE_NAME, SqliteStore
-from podium.ledger.store import Batch
+from podium.ledger.payloads import PayloadFile
+from podium.ledger.sqlite import FILE_NAME, PAYLOADS_NAME, SqliteStore
+from podium.ledger.store import Batch, Question
 
 
 @pytest.fixture
@@ -139,3 +141,81 @@ def test_a_store_that_is_locked_while_records_are_given_singly_gets_the_rest_lat
     assert frames.read((folder / ASIDE_NAME).read_bytes(), final=True).records == [huge]
     drainer.resign()
     store.close()
+
+
+# --- the files ----------------------------------------------------------------------------------------------------------------
+
+
+EVERYTHING = Question(by=(), since_us=None, until_us=None, where={}, zone="UTC")
+
+
+def batch_of(*numbers: int, body: bytes | None = None) -> Batch:
+    batch = Batch()
+    for number in numbers:
+        batch.add_all(request(number))
+        if body is not None:
+            batch.add(payload(number, body))
+    return batch
+
+
+@pytest.mark.parametrize("backup", [False, True], ids=["deleted", "replaced"])
+def test_what_comes_after_the_store_was_deleted_or_replaced_is_in_the_file_that_stands_there(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, backup: bool
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    other = SqliteStore(elsewhere, fsync="never")
+    other.apply(batch_of(1, body=b"one"))
+    other.close()
+    store = SqliteStore(folder, fsync="never")
+    store.apply(batch_of(2, 3, body=b"two"))
+    for name in (FILE_NAME, PAYLOADS_NAME):
+        for path in folder.glob(f"{name}*"):
+            path.unlink()
+        if backup:
+            (elsewhere / name).rename(folder / name)
+    store.apply(batch_of(4, body=b"four"))
+    assert in_store(folder) == [*(["request-1"] if backup else []), "request-4"]
+    payloads = PayloadFile(folder / PAYLOADS_NAME)
+    assert [bool(payloads.find(f"request-{number}")) for number in (1, 2, 4)] == [backup, False, True]
+    store.close()
+    assert in_store(folder)[-1] == "request-4"
+
+
+class Watched(SqliteStore):
+    """A store in which something is written while a question is answered."""
+
+    def __init__(self, folder: Path, meanwhile: Callable[[], None]) -> None:
+        super().__init__(folder)
+        self.meanwhile = meanwhile
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection | None]:
+        with super()._reading() as connection:
+            self.meanwhile()
+            yield connection
+
+
+def test_a_read_only_store_that_turns_out_to_be_written_to_gives_no_answer(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, mounts: Callable[..., None]
+) -> None:
+    """It is read without a lock, for there is none to be had: others may write where this process may not."""
+    writer = SqliteStore(folder, fsync="never")
+    writer.apply(batch_of(*range(200)))
+    writer.close()
+    view = tmp_path_factory.mktemp("view")
+    mounts("--bind", str(folder), str(view))
+    mounts("-o", "remount,ro,bind", str(view))
+
+    def write() -> None:
+        writer.apply(batch_of(*range(200, 400)))
+
+    def write_and_close() -> None:
+        writer.apply(batch_of(*range(400, 600)))
+        writer.close()
+
+    assert Watched(view, write).usage(EVERYTHING)[()].counts[0] == 200, "what is in the log alone is of later"
+    writer.close()
+    with pytest.raises(StoreError, match="was written to while it was read") as raised:
+        Watched(view, write_and_close).usage(EVERYTHING)
+    assert raised.value.retryable
+    assert SqliteStore(view).usage(EVERYTHING)[()].counts[0] == 600

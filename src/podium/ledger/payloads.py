@@ -20,6 +20,7 @@ from typing import NamedTuple
 from zlib import compress, decompress
 
 from podium.errors import StoreError
+from podium.ledger.place import Place, place_of
 from podium.ledger.records import Payload
 from podium.ledger.rows import microseconds
 from podium.ledger.store import Unstorable
@@ -64,6 +65,7 @@ class PayloadFile:
         self.path = path
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
+        self._place: Place | None = None
         self._abandoned: sqlite3.Connection | None = None
         self._paused = False
 
@@ -71,6 +73,8 @@ class PayloadFile:
     def _writing(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
             try:
+                if self.path is not None and self._connection is not None and place_of(self.path) != self._place:
+                    self._drop()
                 connection = self._connection or self._open()
                 self._connection = connection
                 connection.execute("BEGIN IMMEDIATE")
@@ -104,6 +108,7 @@ class PayloadFile:
 
     def _open(self) -> sqlite3.Connection:
         name = ":memory:" if self.path is None else os.fspath(self.path)
+        place = None if self.path is None else place_of(self.path)
         connection = sqlite3.connect(name, timeout=0.25, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
@@ -115,6 +120,7 @@ class PayloadFile:
         except BaseException:
             connection.close()
             raise
+        self._place = place or (None if self.path is None else place_of(self.path))
         return connection
 
     def _drop(self) -> None:

@@ -5,6 +5,7 @@ transaction: rows, sums, counters and positions together.
 
 Rules.
 - What may pass becomes `StoreError`, and the connection is opened anew next time; what can never be stored, `Unstorable`.
+- A file that was deleted or replaced is let go at the next write, and what stands there, or is made there, is gone on with.
 - With `fsync: group` a commit waits for the disk (`synchronous=FULL`): a segment is deleted only after its rows are safe.
 - `:memory:` is a store without a file: the same tables, one connection.
 - No connection to a file lives through a fork: SQLite in the child would take the parent's locks for its own, and read memory
@@ -28,6 +29,7 @@ from podium.errors import StoreError
 from podium.ledger import sqlite_recordings, sqlite_reprice, sqlite_rows, sqlite_usage
 from podium.ledger.journal import weakly
 from podium.ledger.payloads import PayloadFile
+from podium.ledger.place import Place, place_of
 from podium.ledger.schema import MIGRATIONS
 from podium.ledger.sqlite_closed import SharedFacts
 from podium.ledger.store import Batch, Price, Priced, Question, Recording, Sought, Sums, Unstorable
@@ -58,6 +60,7 @@ class SqliteStore:
         self._fsync = fsync
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
+        self._place: Place | None = None
         self._shared = SharedFacts()
         self._payloads = PayloadFile(None if folder is None else folder / PAYLOADS_NAME)
         self._reading_ended = threading.Condition()
@@ -114,6 +117,8 @@ class SqliteStore:
         self._check_cut_off()
         with self._lock:
             try:
+                if self.path is not None and self._connection is not None and place_of(self.path) != self._place:
+                    self._drop()
                 connection = self._connection
                 if connection is None:
                     self._shared.forget()
@@ -149,8 +154,17 @@ class SqliteStore:
             hint="Podium goes on and the journal keeps what the store does not take; see to the file, its disk and its rights.",
         )
 
+    def _check_unchanged(self, found: tuple[int, ...] | None) -> None:
+        """See that a store that was read without a lock is as it was found. Raises `StoreError`."""
+        if found is not None and self.path is not None and found != _state_of(self.path):
+            raise StoreError(
+                f"The ledger's store {self.path} was written to while it was read, so what was found there may be wrong.",
+                hint="Ask again. Its folder cannot be written to by you, and so not be locked against whoever can.",
+            )
+
     def _open(self) -> sqlite3.Connection:
         name = ":memory:" if self.path is None else os.fspath(self.path)
+        place = None if self.path is None else place_of(self.path)
         connection = sqlite3.connect(name, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
         try:
             if self.path is not None:
@@ -163,12 +177,14 @@ class SqliteStore:
         except BaseException:
             connection.close()
             raise
+        self._place = place or (None if self.path is None else place_of(self.path))
         return connection
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection | None]:
         """A connection to read with; None where there is no store yet."""
         self._check_cut_off()
+        found: tuple[int, ...] | None = None
         with self._reading_ended:
             self._readers += 1
         try:
@@ -181,14 +197,17 @@ class SqliteStore:
             if not self.path.exists():
                 yield None
                 return
-            with closing(sqlite3.connect(_read_only(self.path), uri=True, timeout=5.0)) as connection:
+            found = _unguarded(self.path)
+            with closing(sqlite3.connect(_address(self.path, still=found is not None), uri=True, timeout=5.0)) as connection:
                 version = connection.execute("PRAGMA user_version").fetchone()[0]
                 if version < len(MIGRATIONS):
                     with self._writing():  # it is of an older release: bring it up to date first
                         pass
                 _refuse_newer(version, str(self.path))
                 yield connection
+            self._check_unchanged(found)
         except sqlite3.Error as error:
+            self._check_unchanged(found)  # that alone would look like damage
             raise self._trouble(error) from error
         finally:
             with self._reading_ended:
@@ -260,9 +279,23 @@ class SqliteStore:
             self._payloads.close()
 
 
-def _read_only(path: Path) -> str:
-    """The address of a store to read from; one that lies where nothing can be written, and has no log, cannot change."""
-    still = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
+def _unguarded(path: Path) -> tuple[int, ...] | None:
+    """The state of a store that has to be read without a lock: it has no log, and this process can make none."""
+    if os.access(path.parent, os.W_OK) or path.with_name(f"{path.name}-wal").exists():
+        return None
+    return _state_of(path)
+
+
+def _state_of(path: Path) -> tuple[int, ...]:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _address(path: Path, *, still: bool) -> str:
+    """The address of a store to read from; `still`: it is expected not to change meanwhile."""
     return f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if still else ''}"
 
 
