@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import signal
 import subprocess
 import sys
@@ -232,3 +233,32 @@ def test_only_the_owner_may_read_the_files(tmp_path: Path) -> None:
     folder = tmp_path / "data" / "metrics"
     publish(folder, 1)
     assert {path.stat().st_mode & 0o077 for path in (folder, *folder.iterdir())} == {0}
+
+
+@pytest.mark.parametrize("lost", ["the folder", "the locks"])
+def test_what_is_deleted_under_a_living_process_multiplies_no_count(tmp_path: Path, lost: str) -> None:
+    folder = tmp_path / "metrics"
+    metrics = Metrics()
+    publisher = Publisher(metrics, folder, every_s=0.001)
+    publisher.start()
+    metrics.observe(ended())
+    wait_until(lambda: total(folder) == 1)
+    if lost == "the folder":
+        shutil.rmtree(folder)
+    else:
+        for lock in folder.glob("*.lock"):
+            lock.unlink()
+    for count in (2, 3, 4):
+        publisher._folded_at = 0.0  # it folds itself
+        metrics.observe(ended())
+        wait_until(lambda: total(folder) >= count)  # noqa: B023  it ends within this round
+        fold(folder, time.time())
+        assert (total(folder), read_folder(folder).live) == (count, 1)
+    publisher.close()
+    assert (total(folder), read_folder(folder).live) == (4, 0)
+
+
+def test_a_file_that_cannot_be_found_hides_no_other(tmp_path: Path) -> None:
+    publish(tmp_path, 2)
+    (tmp_path / "1-2-gone.json").symlink_to(tmp_path / "nowhere")
+    assert total(tmp_path) == 2

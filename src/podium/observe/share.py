@@ -9,6 +9,7 @@ Rules.
 - What dead processes counted stays: a writer folds it into `ended.json`, by the name of each file, so that a crash in between
   counts nothing twice. Counters therefore do not fall when a worker is replaced. A writer that finds nobody alive, and nothing
   younger than five minutes, starts over at zero.
+- A folder, or a lock, that is deleted under a process that lives is made anew at its next write.
 - A folder that cannot be written costs no request: it is counted, and logged once.
 """
 
@@ -63,26 +64,27 @@ class Found(NamedTuple):
 def read_folder(folder: Path) -> Found:
     """Read the metrics of all processes of a folder. A folder that does not exist holds none. Raises `OSError`."""
     for _ in range(5):
-        found = _read_once(folder)
-        if found is not None:
-            return found
-    return Found([], 0, [])
+        found, is_whole = _read_once(folder)
+        if is_whole:
+            break
+    return found
 
 
-def _read_once(folder: Path) -> Found | None:
-    """Read all files; None where one was folded away meanwhile."""
+def _read_once(folder: Path) -> tuple[Found, bool]:
+    """Read all files, and say whether none was folded away meanwhile."""
     names = _names(folder)  # before what has ended: a file that is folded later is found missing, one folded before is in there
     ended = _read_ended(folder)
     states = [] if ended is None else [ended.state]
     unreadable: list[str] = []
-    live = 0
+    live, is_whole = 0, True
     for name in names:
         if ended is not None and name in ended.names:
             continue
         try:
             state = _read_state(folder / name)
         except FileNotFoundError:
-            return None
+            is_whole = False
+            continue
         if state is None:
             unreadable.append(name)
             continue
@@ -91,7 +93,7 @@ def _read_once(folder: Path) -> Found | None:
         else:
             state.end()
         states.append(state)
-    return Found(states, live, unreadable)
+    return Found(states, live, unreadable), is_whole
 
 
 def _names(folder: Path) -> list[str]:
@@ -245,12 +247,11 @@ class Publisher:
     def _write(self) -> None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._hold(self._folder / (self._name + _LOCK))
             now = time.time()
             if now - self._folded_at >= _FOLD_EVERY_S:
                 fold(self._folder, now)
                 self._folded_at = now
-            if self._lock is None:
-                self._lock = _take_lock(self._folder / (self._name + _LOCK))
             _replace(self._folder / (self._name + _SUFFIX), self._metrics.encode_state())
         except OSError as error:
             self.failures += 1
@@ -261,6 +262,14 @@ class Publisher:
                     self._folder,
                     error.strerror,
                 )
+
+    def _hold(self, path: Path) -> None:
+        """Hold the lock that stands there: without it the others would take this process for dead, and fold what it counts."""
+        if self._lock is not None and not _stands(path, self._lock):
+            os.close(self._lock)
+            self._lock = None
+        if self._lock is None:
+            self._lock = _take_lock(path)
 
     def close(self) -> None:
         """Write a last time, and let go. What was counted stays in the folder."""
@@ -287,8 +296,17 @@ def _take_lock(path: Path) -> int:
         os.rename(fresh, path)
     except OSError:
         os.close(descriptor)
+        fresh.unlink(missing_ok=True)
         raise
     return descriptor
+
+
+def _stands(path: Path, descriptor: int) -> bool:
+    """Say whether an open file still stands at its path."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _forked(publisher: Publisher | None) -> None:
