@@ -96,3 +96,40 @@ def test_a_result_keeps_its_files_permissions_and_a_link_stays_a_link(tmp_path: 
     assert link.is_symlink()
     assert real.stat().st_mode & 0o777 == 0o600
     assert [line["line"] for line in lines_of(real)] == [1, 2]
+
+
+@pytest.mark.parametrize("kept", [[], [1, 0]], ids=["a new file", "a file that is put in order first"])
+@pytest.mark.parametrize("fresh", [False, True])
+def test_of_two_runs_at_once_on_one_file_the_second_is_refused_before_it_costs_anything(
+    tmp_path: Path, kept: list[int], fresh: bool
+) -> None:
+    path = tmp_path / "o.jsonl"
+    jobs = jobs_of([0, 1, 2, 3], named=False)
+    path.write_bytes(b"".join(json.dumps({"ok": True, "key": jobs[place].key}).encode() + b"\n" for place in kept))
+    with Results(str(path), jobs) as first:
+        first.add(jobs[3], {"ok": True})
+        with pytest.raises(RequestError, match="Another run writes to"):
+            Results(str(path), jobs, fresh=fresh)
+        first.add(jobs[2], {"ok": True})
+    with Results(str(path), jobs) as second:
+        assert second.kept == {*(place + 1 for place in kept), 3, 4}
+    assert [each.name for each in tmp_path.iterdir()] == ["o.jsonl"]
+
+
+def test_a_run_that_is_refused_its_file_lets_it_go(tmp_path: Path) -> None:
+    path = tmp_path / "o.jsonl"
+    path.write_text("not a result\n")
+    with pytest.raises(RequestError, match="no result of"):
+        Results(str(path), jobs_of([0], named=False))
+    with Results(str(path), jobs_of([0], named=False), fresh=True) as results:
+        assert results.todo
+
+
+def test_a_file_that_is_deleted_under_a_run_is_whole_at_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "o.jsonl"
+    jobs = jobs_of([0, 1], named=False)
+    with Results(str(path), jobs) as results:
+        results.add(jobs[0], {"ok": True})
+        path.unlink()
+        results.add(jobs[1], {"ok": True})
+    assert [line["line"] for line in lines_of(path)] == [1, 2]

@@ -9,11 +9,14 @@ Rules.
   it was written) is dropped and its prompt asked again. Anything else that is no result, or answers none of the prompts, is
   an error: a file is never overwritten with less than it held.
 - The file is replaced whole (write beside it, then rename), and only where its content changes.
+- A run locks its file, and the one that takes its place before it does: a second run at the same time would pay for the same
+  answers again, and each would put away what the other has written.
 - Where the results go to a pipe, they are written in order, each as soon as those before it are there.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shlex
 import stat
@@ -78,11 +81,16 @@ class Results(Generic[L]):
                 with naming_file(path, _WHAT):
                     self._file = Path(path).open("wb")  # noqa: SIM115  # open until close()
             return
-        if not fresh and self._path.exists():
-            self._keep_earlier(self._path)
         with naming_file(self._path, _WHAT):
-            self._replace(self._path)
-            self._file = self._path.open("ab")
+            self._file = _open_alone(self._path)
+        try:
+            if not fresh:
+                self._keep_earlier(self._path)
+            with naming_file(self._path, _WHAT):
+                self._replace(self._path)
+        except BaseException:
+            self._file.close()
+            raise
 
     @property
     def todo(self) -> list[L]:
@@ -129,11 +137,13 @@ class Results(Generic[L]):
 
     def close(self) -> None:
         """Put the file in order and close it."""
-        if self._file is not None:
-            self._file.close()
-        if self._path is not None and not self._in_order:
-            with naming_file(self._path, _WHAT):
-                self._replace(self._path)
+        try:
+            if self._path is not None and not (self._in_order and self._path.exists()):
+                with naming_file(self._path, _WHAT):
+                    self._replace(self._path)
+        finally:
+            if self._file is not None:
+                self._file.close()
 
     def __enter__(self) -> Results[L]:
         return self
@@ -163,16 +173,20 @@ class Results(Generic[L]):
         if path.exists() and path.read_bytes() == content:
             return
         beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+        file: IO[bytes] = beside.open("wb")
         try:
-            with beside.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            _lock(file)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
             if path.exists():
                 beside.chmod(stat.S_IMODE(path.stat().st_mode))
             beside.replace(path.resolve())
+            assert self._file is not None
+            file, self._file = self._file, file  # what follows is written behind it
         finally:
             beside.unlink(missing_ok=True)
+            file.close()
 
     def _keep_earlier(self, path: Path) -> None:
         with naming_file(path, _WHAT):
@@ -214,6 +228,37 @@ def _is_regular(path: str) -> bool:
         return stat.S_ISREG(os.stat(path).st_mode)
     except OSError:
         return True
+
+
+def _open_alone(path: Path) -> IO[bytes]:
+    """Open a file to write behind what it holds, which no other run may then. Raises `RequestError` where one does."""
+    while True:
+        file = path.open("ab")
+        try:
+            _lock(file)
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        except BlockingIOError:
+            file.close()
+            raise RequestError(
+                f"Another run writes to {path} just now.", hint="Wait for its end, or give another --out."
+            ) from None
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            file.close()
+            raise
+        file.close()  # another run has just put its results in the place of this one
+
+
+def _lock(file: IO[bytes]) -> None:
+    """Keep others from an open file until it is closed. Raises `BlockingIOError` where somebody has it."""
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:  # some network folders know no locks
+        return
 
 
 def _encode(job: L, document: dict[str, Any]) -> bytes:
