@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.made import NOON, ended, record, request, settled, started, told_at_once
+from ledger.made import NOON, closed, ended, record, request, settled, started, told_at_once
 from podium.errors import RequestError
 from podium.ledger import Batch, Ended, Ledger, Price, Settled, UsageRow, total, usd
 from podium.ledger.cells import add_attempt
@@ -39,7 +39,7 @@ def facts(draw: st.DrawFn) -> dict[str, Any]:
         "at": draw(MOMENTS),
         "provider": draw(st.sampled_from(["p", "q"])),
         "model": draw(st.sampled_from(["m", "n"])),
-        "tags": tuple(draw(st.lists(st.sampled_from(["s", "t", ""]), max_size=3))),
+        "tags": tuple(draw(st.lists(st.sampled_from(["s", "t", "", "s\x00t", "\ud800"]), max_size=3))),
         **{name: draw(NAMES) for name in ("user_id", "team", "tier", "experiment", "rollout", "arm")},
     }
 
@@ -61,7 +61,7 @@ def questions(draw: st.DrawFn) -> dict[str, Any]:
     if draw(st.booleans()):
         tagged = draw(st.booleans())
         by = [*timed, *(["tag"] if tagged else [])]
-        tags = st.lists(st.sampled_from(["s", "t", None]), min_size=1, max_size=3 if tagged else 1)
+        tags = st.lists(st.sampled_from(["s", "t", None, "s\x00t", "\ud800"]), min_size=1, max_size=3 if tagged else 1)
         where = draw(st.fixed_dictionaries({"tag": tags}) | st.just({}))
     else:
         by = [*timed, *draw(st.lists(st.sampled_from(NAMED), max_size=4, unique=True))]
@@ -94,6 +94,15 @@ def test_it_answers_every_question_that_it_takes_as_sqlite_does(
     for each in asked:
         assert usage(in_memory, **each) == usage(on_disk, **each)
     on_disk.close()
+
+
+def test_half_a_character_is_one_name_however_its_requests_were_told() -> None:
+    facts: dict[str, Any] = {"tags": ("half \ud800",), "user_id": "\ud800", "team": "\udfff"}
+    store = made_of(closed(started(0, **facts)), settled(started(1, **facts)), ended(started(1, **facts)))
+    for by, name in (("tag", "half \ud800"), ("user", "\ud800"), ("team", "\udfff")):
+        (row,) = usage(store, by)
+        assert (row.requests, row.attempts, row.group[by]) == (2, 2, name.encode("utf-8", "replace").decode())
+        assert usage(store, by, where={by: name}) == [row]
 
 
 def made_of(*records: Settled | Ended, most: int = 20_000) -> MemoryStore:

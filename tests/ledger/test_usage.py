@@ -165,6 +165,24 @@ def test_a_summer_times_change_does_not_shift_a_day() -> None:
     }
 
 
+def test_a_tag_with_a_nul_is_its_own_in_every_time_zone() -> None:
+    """In whole days of UTC the sums answer, in others the rows, whose tags SQLite would read to the NUL alone."""
+    starts = [started(0, tags=("a",)), started(1, tags=("a\x00b",)), started(2, tags=("a\x00c",))]
+    store = store_of(map(settled, starts), map(ended, starts), at_once=[0, 1])
+    for zone in ZONES:
+        rows = usage(store, ("day", "tag"), tz=zone)
+        assert {row.group["tag"]: row.requests for row in rows} == {"a": 1, "a\ufffdb": 1, "a\ufffdc": 1}
+    for where in ({"tag": "a\x00b"}, {"tag": "a\x00b", "user": "jane"}, {"tag": ["a\ufffdb", "nobody's"]}):
+        assert total(usage(store, (), where=where)).requests == 1
+
+
+def test_half_a_character_can_be_asked_for() -> None:
+    first = started(0, user_id="\ud800", tags=("\ud800",))
+    store = store_of([settled(first)], [ended(first)])
+    for where in ({"user": "\ud800"}, {"tag": "\ud800"}, {"tag": ["\ud800", "x"]}):
+        assert total(usage(store, (), where=where)).requests == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -23,11 +23,11 @@ from zoneinfo import ZoneInfo
 
 from podium.errors import RequestError
 from podium.ledger.cells import Cell, add_attempt, add_entry, add_to_sums
-from podium.ledger.facts import Caller, Route, load_caller, load_ending, load_labels, load_route
+from podium.ledger.facts import Caller, Route, load_caller, load_ending, load_labels, load_route, writable
 from podium.ledger.journal import weakly
 from podium.ledger.recent import MOST_CELLS, Names, RecentSums
 from podium.ledger.records import Ended, Payload, Record, Settled
-from podium.ledger.rows import amount_of, microseconds, tokens_of
+from podium.ledger.rows import amount_of, kept_tags, microseconds, tokens_of
 from podium.ledger.store import Batch, Grouping, Price, Priced, Question, Recording, Sought, Sums
 
 _NAMES: tuple[Grouping, ...] = ("provider", "model", "tier", "experiment", "rollout", "arm", "team", "user")
@@ -63,13 +63,15 @@ class MemoryStore:
                     add_entry(self._cells(record.requested_at, names, tags), ending.request_outcome or "ok")
         elif isinstance(record, Ended):
             with self._lock:
-                add_entry(self._cells(record.requested_at, _names(record, record), record.tags), record.outcome)
+                # What is packed was made writable, and this has to be found under the same names.
+                names, tags = tuple(writable(_names(record, record))), tuple(writable(record.tags))
+                add_entry(self._cells(record.requested_at, names, tags), record.outcome)
 
     def _cells(self, at: float, names: Names, tags: tuple[str, ...]) -> list[Cell]:
         """The cells that something of this time adds to."""
         at_us = microseconds(at)
         cells = [self._named.cell(at_us, names)]
-        cells += [self._tagged.cell(at_us, (tag,)) for tag in dict.fromkeys(tags or _UNTAGGED)]
+        cells += [self._tagged.cell(at_us, (tag,)) for tag in kept_tags(tags or _UNTAGGED)]
         return cells
 
     def apply(self, batch: Batch) -> None:

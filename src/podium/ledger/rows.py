@@ -39,12 +39,21 @@ def microseconds(seconds: float) -> int:
     return 0 if seconds != seconds else round(min(max(seconds, EARLIEST_S), LATEST_S) * 1e6)
 
 
+def kept_tag(tag: str) -> str:
+    """Return a tag as every store keeps it: for SQLite's JSON functions a text ends at a NUL, which becomes U+FFFD."""
+    return tag.replace("\x00", "\ufffd")
+
+
+@lru_cache(maxsize=1024)
+def kept_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
+    """Return tags as every store keeps them, each once."""
+    return tuple(dict.fromkeys(map(kept_tag, tags)))
+
+
 @lru_cache(maxsize=1024)
 def tags_text(tags: tuple[str, ...]) -> str:
     """Return tags as a JSON array, each once."""
-    if not tags:
-        return _NO_TAGS
-    return _dump_json(list(dict.fromkeys(tags)) if len(tags) > 1 else tags).decode()
+    return _dump_json(kept_tags(tags)).decode() if tags else _NO_TAGS
 
 
 class Columns:

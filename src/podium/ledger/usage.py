@@ -21,7 +21,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from podium.errors import RequestError
+from podium.ledger.facts import writable
 from podium.ledger.records import usd
+from podium.ledger.rows import kept_tag
 from podium.ledger.store import GROUPINGS, Grouping, Question, Store, Sums
 from podium.types import Usage, Value
 
@@ -135,7 +137,8 @@ def ask(
         known = _grouping(name, "where")
         if known in ("day", "month"):
             raise RequestError(f"`where` cannot have {name!r}.", param="where", hint="Use `since` and `until`.")
-        wanted[known] = (values,) if values is None or isinstance(values, str) else tuple(values)
+        several = writable((values,) if values is None or isinstance(values, str) else tuple(values))
+        wanted[known] = tuple(value and kept_tag(value) if known == "tag" else value for value in several)
     return Question(
         by=grouping,
         since_us=None if since is None else microseconds_of(since, zone, "since"),
