@@ -20,6 +20,8 @@ from threading import RLock
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, get_args
 
+import msgspec
+
 from podium.coordination.slate import cap
 from podium.routing.limits import MOST, Amounts, Kind, Limit, Window
 
@@ -100,19 +102,27 @@ class Standing:
         self.limits = limits
         self.accounts: Sequence[Account] = ()
 
-    def covering(self, amounts: Amounts, at: float) -> Sequence[Account] | None:
-        """Return the accounts that it had last; None where they do not cover so much of each kind."""
-        for account in self.accounts:
-            if amounts[account.kind] > account.held - account.used or account.off or at >= account.ends_at:
-                return None
-        return self.accounts
+    def take(self, amounts: Amounts, at: float, tick: int, *, beyond: bool = False) -> bool:
+        """Take so much of each kind; False, and nothing is taken, where the accounts that it had last do not cover it.
+
+        `beyond` takes more than is leased, never more than the limits allow: so it fits into a word.
+        """
+        accounts = self.accounts
+        if len(accounts) != len(self.limits):
+            return False
+        for account in accounts:
+            if (amounts[account.kind] > account.held - account.used or account.off or at >= account.ends_at) and not beyond:
+                return False
+        for account in accounts:
+            account.words[0] = account.used = account.used + amounts[account.kind]
+            account.touched = tick
+        return True
 
 
 class Desk(Protocol):
     """Where reservations come from and go back to."""
 
     lock: RLock
-    tick: int
 
     @property
     def pending(self) -> Sequence[object]:
@@ -124,20 +134,14 @@ class Desk(Protocol):
         ...
 
 
-class Reservation:
+class Reservation(msgspec.Struct, eq=False):
     """What a request may use, until it is settled or released; the second time is nothing."""
 
-    __slots__ = ("_accounts", "_amounts", "_desk")
-
-    def __init__(self, desk: Desk, accounts: Sequence[Account], amounts: Amounts) -> None:
-        """Take so much of each kind; under the lock, and only where leases or limits allow it: so it fits into a word."""
-        self._desk = desk
-        self._accounts = accounts
-        self._amounts = amounts
-        tick = desk.tick
-        for account in accounts:
-            account.words[0] = account.used = account.used + amounts[account.kind]
-            account.touched = tick
+    _desk: Desk
+    _accounts: Sequence[Account]
+    """What it was taken from; none any more, once it is over."""
+    _amounts: Amounts
+    """How much of each kind."""
 
     def settle(self, actual: Amounts) -> None:
         """End, with what was used of each kind.

@@ -109,11 +109,11 @@ class Coordinator:
     def take_of(self, standing: Standing, amounts: Amounts, at: float) -> Reservation | None:
         """`try_reserve` for limits that are reserved again and again, with so much of each kind; from any thread."""
         with self.lock:
-            accounts = standing.covering(amounts, at)
-            if not accounts:
+            if not standing.take(amounts, at, self.tick):
                 standing.accounts = [self.account(limit, at) for limit in standing.limits]
-                accounts = standing.covering(amounts, at)
-            return None if accounts is None else Reservation(self, accounts, amounts)
+                if not standing.take(amounts, at, self.tick):
+                    return None
+            return Reservation(self, standing.accounts, amounts)
 
     def account(self, limit: Limit, at: float) -> Account:
         """Return the account of a limit at a time, made where there is none; under the lock. Time is never turned back."""
@@ -178,7 +178,8 @@ class Coordinator:
             if (reservation := self.take(asked, at)) is not None:
                 return reservation
             amounts = _amounts(asked)
-            accounts = [self.account(limit, at) for limit, _ in asked]
+            standing = Standing([limit for limit, _ in asked])
+            standing.accounts = accounts = [self.account(limit, at) for limit in standing.limits]
             for account in accounts:
                 if account.used + amounts[account.kind] > account.limit.amount:
                     raise self.refusal(account, amounts[account.kind], at)
@@ -192,9 +193,9 @@ class Coordinator:
                     code="coordination_lost",
                     hint=f"{lost.hint or ''} Or let requests pass meanwhile, with `on_lost: continue`.".strip(),
                 )
-            reservation = Reservation(self, accounts, amounts)
+            standing.take(amounts, at, self.tick, beyond=True)
             self.dirty.update(account for account in accounts if account.used > account.held)
-            return reservation
+            return Reservation(self, accounts, amounts)
 
     def refusal(self, account: Account, amount: int, at: float, *, spent: int = 0, reserved: int = 0) -> LimitError:
         """Make the error of a limit that is reached; under the lock. `spent` and `reserved` are the other processes'."""

@@ -105,24 +105,28 @@ class Admission:
             return request
         if budget is not None:
             return None
-        spending = self._take(request, endpoints)
-        return None if spending is None else self._admit(request, spending)
+        return self._take(request, endpoints)
 
-    def _take(self, request: Request, endpoints: Sequence[Endpoint]) -> Spending | None:
+    def _take(self, request: Request, endpoints: Sequence[Endpoint]) -> Request | None:
         """Reserve out of the leases at hand; None where they do not do, or the request must be made cheaper."""
         limits, plan, facts = self._books.limits, self._plan, self._facts
         known = limits.know(facts.user_id, facts.team)
         if plan.max_cost_usd is None and not known.tokens:
             purse = None if known.money is None else self._usual_purse(request, endpoints)
             if purse is not None or known.money is None:
-                return limits.take(known, purse, facts.started_at)
-        return limits.at_once(
+                usual = limits.take(known, purse, facts.started_at)
+                if usual is None:
+                    return None
+                self._spending, self.purse = usual, purse
+                return request
+        spending = limits.at_once(
             user_id=facts.user_id,
             team=facts.team,
             estimate=self._estimate(request),
             at=facts.started_at,
             max_cost_usd=plan.max_cost_usd,
         )
+        return None if spending is None else self._admit(request, spending)
 
     def _usual_purse(self, request: Request, endpoints: Sequence[Endpoint]) -> Purse | None:
         """What a usual request can cost, as `estimate` finds it too, with one leg an endpoint; None for any other."""
@@ -131,7 +135,7 @@ class Admission:
         if measured is None or strategy.escalate_to is not None or (several and strategy.name == "first"):
             return None
         total = 0
-        highest: dict[Target, int] = {}
+        highest: dict[Target, int] | None = {} if several else None
         for endpoint in endpoints:
             found = self._books.find_price(endpoint)
             if found is None:
@@ -140,9 +144,9 @@ class Admission:
             if cost is None:
                 return None
             total += cost
-            if several:
+            if highest is not None:
                 highest[endpoint.target] = cost
-        return Purse(total, highest if several else None)
+        return Purse(total, highest)
 
     async def patiently(self, request: Request, endpoints: Sequence[Endpoint], until: float) -> Request:
         """Let a request in that `at_once` did not, and return it as it may be sent. `until` is on the loop's clock.

@@ -156,16 +156,16 @@ def max_cost(amount: Decimal | None) -> int | None:
 class Purse(msgspec.Struct, gc=False):
     """What a request has reserved, as its attempts use it up.
 
-    `launch` before each attempt, `settle` after it. `spent` and what still runs never exceed `total`, as long as no attempt
-    costs more than its leg's bound.
+    `launch` before each attempt, `settle` after it. What is owed never exceeds `total`, as long as no attempt costs more than
+    its leg's bound.
     """
 
     total: int
     """What is reserved, in pico-USD."""
     highest: dict[Target, int] | None = None
     """The most that an attempt of each target can cost, where there are several; None: that of any is the total."""
-    spent: int = 0
-    """What attempts have cost; at most, where a cost is not known."""
+    owed: int = 0
+    """What attempts have cost (at most, where that is not known), and what those that still run can cost."""
     running: dict[int, int] = {}
     """What each attempt that runs can cost."""
     all_known: bool = True
@@ -174,10 +174,11 @@ class Purse(msgspec.Struct, gc=False):
     def launch(self, attempt: int, target: Target) -> int | None:
         """Set aside what an attempt can cost, and return it; None where that is more than is left, and it must not run."""
         highest = self.total if self.highest is None else self.highest.get(target, self.total)
-        running = self.running
-        if self.spent + (sum(running.values()) if running else 0) + highest > self.total:
+        owed = self.owed + highest
+        if owed > self.total:
             return None
-        running[attempt] = highest
+        self.owed = owed
+        self.running[attempt] = highest
         return highest
 
     def settle(self, attempt: int, cost: int | None, *, billable: bool = True) -> int | None:
@@ -186,13 +187,13 @@ class Purse(msgspec.Struct, gc=False):
         if cost is None:
             cost = highest if billable else 0
             self.all_known = self.all_known and not billable
-        self.spent += cost
+        self.owed += cost - highest
         return cost
 
     @property
-    def owed(self) -> int:
-        """What was spent, and what the attempts that still run can cost."""
-        return self.spent + sum(self.running.values()) if self.running else self.spent
+    def spent(self) -> int:
+        """What attempts that are over have cost; at most, where a cost is not known."""
+        return self.owed - sum(self.running.values())
 
     @property
     def exact(self) -> bool:
