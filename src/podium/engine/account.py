@@ -29,8 +29,9 @@ from podium.engine.charges import context_of, estimated, may_be_charged
 from podium.engine.endpoint import Endpoint
 from podium.engine.estimate import highest_pico, measure, usual_pico
 from podium.errors import LimitError
-from podium.ledger import Ended, Ledger, RequestEnd, Settled, Started, pico_usd, settle
-from podium.ledger.facts import Caller, Labels, Route, pack
+from podium.ledger import Ended, Ledger, Settled, Started, pico_usd
+from podium.ledger.facts import Caller, Ending, Labels, Route, pack
+from podium.ledger.records import conclude
 from podium.observe.record import AttemptRecord, Cause, RequestFacts, RequestRecord, cause_of, server_of
 from podium.routing.snapshot import Plan, Snapshot
 from podium.types import Attempt, Request, Target
@@ -49,37 +50,6 @@ class _Launch(msgspec.Struct, frozen=True):
     started: Started
     endpoint: Endpoint
     streamed: bool
-
-
-class _Entry(msgspec.Struct, frozen=True):
-    """What the ledger is told of an attempt that is over."""
-
-    call: Call
-    attempt: Attempt
-    started: Started
-    price: Found | None
-    cost_pico: int | None
-
-    def settled(self, request: RequestEnd | None = None) -> Settled:
-        """Return the record; `request` says how the request ended, where it ended with the attempt."""
-        call, attempt, price = self.call, self.attempt, self.price
-        return settle(
-            self.started,
-            outcome=attempt.outcome,
-            duration_s=attempt.duration_s,
-            first_content_s=attempt.first_content_s,
-            error_code=attempt.error_code,
-            usage=call.usage,
-            cost_pico=self.cost_pico,
-            price_version=None if price is None else price.version,
-            price_source=None if price is None else price.source,
-            estimated=call.estimated,
-            finish_reason=None if call.response is None else call.response.finish_reason,
-            upstream_id=attempt.upstream_id,
-            losses=len(attempt.losses),
-            context=call.context,
-            request=request,
-        )
 
 
 class Account:
@@ -123,7 +93,7 @@ class Account:
         self._request = request
         self._launches: dict[int, _Launch] = {}
         self._asked: list[Target] = []
-        self._closing: list[_Entry] = []
+        self._closing: list[tuple[Call, AttemptRecord]] = []
         """Attempts that end with the request, and are put on record with it."""
         self._holds = holds
         """Says whether the rollout would still choose this request's arm; None: nothing did, or it cannot change."""
@@ -243,17 +213,16 @@ class Account:
         if not self._books.track_cost:  # only the limit had to know
             call.cost_usd = cost_pico = None
         attempt = call.record(begun_at)
-        price = self._books.price(endpoint)
+        told = self._observation(call, attempt, launch, self._books.price(endpoint), cost_pico)
         ledger = self._books.ledger
         if ledger is not None:
-            entry = _Entry(call, attempt, started, price, cost_pico)
             if closing:
-                self._closing.append(entry)
+                self._closing.append((call, told))
             else:
-                self._ledger, self._recorded = ledger, ledger.settled(entry.settled())
+                self._ledger, self._recorded = ledger, ledger.settled(self._settled(call, told))
             if ledger.keeps_payloads and call.response is not None:
                 self._recorded = ledger.payload(started, "response", msgspec.json.encode(call.response))
-        self._watch.observe(self._observation(call, attempt, launch, price, cost_pico))
+        self._watch.observe(told)
         self._asked.append(call.target)
 
     def _observation(
@@ -316,8 +285,9 @@ class Account:
         if counted is None and facts.is_shadow:
             return  # it was never sent, and nobody asked for it: a count, and no request
         response = None if winner is None else winner.response
-        if self._books.ledger is not None:
-            self._close(self._books.ledger, outcome, duration_s, len(calls), winner, counted)
+        ledger = self._books.ledger
+        if ledger is not None:
+            self._close(ledger, outcome, duration_s, len(calls), winner, counted)
         self._watch.observe(
             RequestRecord(
                 request=facts,
@@ -345,11 +315,12 @@ class Account:
         facts = self._facts
         self._ledger = ledger
         closing, self._closing = self._closing, []
-        if len(closing) == 1 and counted is not None and closing[0].call is counted:
-            self._recorded = ledger.settled(closing[0].settled(RequestEnd(outcome, duration_s, winner is not None, attempts)))
+        if len(closing) == 1 and closing[0][0] is counted:
+            settled = self._settled(*closing[0], outcome, duration_s, answered=winner is not None, attempts=attempts)
+            self._recorded = ledger.settled(settled)
             return
         self._recorded = ledger.close_request(
-            [each.settled() for each in closing],
+            [self._settled(*each) for each in closing],
             Ended(
                 request_id=facts.request_id,
                 requested_at=facts.started_at,
@@ -371,6 +342,35 @@ class Account:
                 provider=None if counted is None else counted.target.provider,
                 model=None if counted is None else counted.target.model,
             ),
+        )
+
+    def _settled(
+        self,
+        call: Call,
+        told: AttemptRecord,
+        outcome: str | None = None,
+        duration_s: float | None = None,
+        *,
+        answered: bool = False,
+        attempts: int = 1,
+    ) -> Settled:
+        """What the ledger is told of an attempt that is over; the rest is of its request, where that ended with it."""
+        ending = Ending(
+            told.outcome, told.error_code, told.finish_reason, told.price_version, told.price_source,
+            tuple(call.context.items()) if call.context else (), told.usage is not None, told.estimated,
+            outcome, answered, attempts,
+        )  # fmt: skip
+        started = self._launches[call.number].started
+        return conclude(
+            started,
+            ending,
+            told.duration_s,
+            duration_s,
+            told.first_content_s,
+            told.usage,
+            told.cost_pico,
+            told.upstream_id,
+            told.losses,
         )
 
     def _meter(self, call: Call) -> None:

@@ -86,6 +86,10 @@ class Ledger:
         retention: Retention | None,
     ) -> None:
         self._journal = journal
+        self.hand_over: Callable[[int], None] = journal.hand_over
+        """Sees to it that a record outlives the process; its number is what recording it returned."""
+        self.keeps_payloads = payloads != "none"
+        """Whether `payload` does anything."""
         self._make_drainer = make_drainer
         self._make_store = make_store
         self._retention = retention
@@ -173,18 +177,9 @@ class Ledger:
             self.start()
         return self._journal.append(*settled, ended)
 
-    def hand_over(self, number: int) -> None:
-        """See to it that a record outlives the process; `number` is what recording it returned."""
-        self._journal.hand_over(number)
-
-    @property
-    def keeps_payloads(self) -> bool:
-        """Whether `payload` does anything."""
-        return self._payloads != "none"
-
     def payload(self, started: Started, kind: Literal["request", "response"], body: bytes) -> int:
         """Record the body of an attempt's request or answer: its SHA-256, and itself under `payloads: full` (at most 1 MiB)."""
-        if self._payloads == "none":
+        if not self.keeps_payloads:
             return 0
         if not self._running:
             self.start()

@@ -282,12 +282,27 @@ def settle(
 
     `estimated`: `usage` is Podium's estimate. `context`: see `Ending`.
     """
-    used = _NO_USAGE if usage is None else usage
     over = request or _NO_REQUEST
     ending = Ending(
         outcome, error_code, finish_reason, price_version, price_source, tuple(context.items()) if context else (),
         usage is not None, estimated, over.outcome, over.answered, over.attempts,
     )  # fmt: skip
+    return conclude(started, ending, duration_s, over.duration_s, first_content_s, usage, cost_pico, upstream_id, losses)
+
+
+def conclude(
+    started: Started,
+    ending: Ending,
+    duration_s: float,
+    request_duration_s: float | None,
+    first_content_s: float | None,
+    usage: Usage | None,
+    cost_pico: int | None,
+    upstream_id: str | None,
+    losses: int,
+) -> Settled:
+    """Return what `settle` returns, for one who has an `Ending` at hand."""
+    used = _NO_USAGE if usage is None else usage
     return Settled(
         started.started_at,
         started.request_id,
@@ -298,7 +313,7 @@ def settle(
         started.labels,
         pack(ending),
         duration_s,
-        over.duration_s,
+        request_duration_s,
         first_content_s,
         used.input,
         used.output,
