@@ -100,23 +100,24 @@ class Standing:
 
     def __init__(self, limits: Sequence[Limit]) -> None:
         self.limits = limits
-        self.accounts: Sequence[Account] = ()
+        self.accounts: Sequence[Account] | None = None
+        """None: they were not looked for yet."""
 
-    def take(self, amounts: Amounts, at: float, tick: int, *, beyond: bool = False) -> bool:
-        """Take so much of each kind; False, and nothing is taken, where the accounts that it had last do not cover it.
+    def take(self, amounts: Amounts, at: float, tick: int, *, beyond: bool = False) -> Sequence[Account] | None:
+        """Take so much of each kind, and return of what; None, and nothing is taken, where the accounts do not cover it.
 
         `beyond` takes more than is leased, never more than the limits allow: so it fits into a word.
         """
         accounts = self.accounts
-        if len(accounts) != len(self.limits):
-            return False
+        if accounts is None:
+            return None
         for account in accounts:
             if (amounts[account.kind] > account.held - account.used or account.off or at >= account.ends_at) and not beyond:
-                return False
+                return None
         for account in accounts:
             account.words[0] = account.used = account.used + amounts[account.kind]
             account.touched = tick
-        return True
+        return accounts
 
 
 class Desk(Protocol):
@@ -134,7 +135,7 @@ class Desk(Protocol):
         ...
 
 
-class Reservation(msgspec.Struct, eq=False):
+class Reservation(msgspec.Struct, eq=False, gc=False):
     """What a request may use, until it is settled or released; the second time is nothing."""
 
     _desk: Desk

@@ -109,11 +109,11 @@ class Coordinator:
     def take_of(self, standing: Standing, amounts: Amounts, at: float) -> Reservation | None:
         """`try_reserve` for limits that are reserved again and again, with so much of each kind; from any thread."""
         with self.lock:
-            if not standing.take(amounts, at, self.tick):
+            accounts = standing.take(amounts, at, self.tick)
+            if accounts is None:
                 standing.accounts = [self.account(limit, at) for limit in standing.limits]
-                if not standing.take(amounts, at, self.tick):
-                    return None
-            return Reservation(self, standing.accounts, amounts)
+                accounts = standing.take(amounts, at, self.tick)
+            return None if accounts is None else Reservation(self, accounts, amounts)
 
     def account(self, limit: Limit, at: float) -> Account:
         """Return the account of a limit at a time, made where there is none; under the lock. Time is never turned back."""

@@ -35,7 +35,7 @@ _ROUNDS = 4
 """How often a request may be made cheaper, while others use up what there is."""
 
 
-class Spending(msgspec.Struct):
+class Spending(msgspec.Struct, gc=False):
     """What a request may use: made by `Limits.reserve`, ended by `settle` or `release`."""
 
     reservation: Reservation | None

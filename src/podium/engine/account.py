@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from podium.routing.limits import Limit
 
 
-class _Launch(msgspec.Struct, frozen=True):
+class _Launch(msgspec.Struct, frozen=True, gc=False):
     """An attempt that was launched."""
 
     started: Started
@@ -312,13 +312,14 @@ class Account:
         self, ledger: Ledger, outcome: str, duration_s: float, attempts: int, winner: Call | None, counted: Call | None
     ) -> None:
         """Tell the ledger how the request ended, with the attempts that ended with it."""
-        facts = self._facts
         self._ledger = ledger
         closing, self._closing = self._closing, []
         if len(closing) == 1 and closing[0][0] is counted:
-            settled = self._settled(*closing[0], outcome, duration_s, answered=winner is not None, attempts=attempts)
+            call, told = closing[0]
+            settled = self._settled(call, told, outcome, duration_s, answered=winner is not None, attempts=attempts)
             self._recorded = ledger.settled(settled)
             return
+        facts = self._facts
         self._recorded = ledger.close_request(
             [self._settled(*each) for each in closing],
             Ended(

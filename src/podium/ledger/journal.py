@@ -88,6 +88,8 @@ class Journal:
         """Whether a segment's name is newer than what the disk has."""
         self._full = False
         self._gathered: list[Record] = []
+        self._most_gathered = 0
+        """At so many records they are handed over; 0 where no keeper sees to what nobody asks for."""
         self._handing = False
         self._handed = 0
         """The number of the last record that is not gathered any more."""
@@ -125,8 +127,9 @@ class Journal:
                 return 0
             gathered = self._gathered
             gathered += records
-            number = self._handed + len(gathered)
-            if len(gathered) >= _GATHERED or self._keeper is None or self._closed:  # the keeper sees to what nobody asks for
+            count = len(gathered)
+            number = self._handed + count
+            if count >= self._most_gathered:
                 self._hand_over()
             return number
 
@@ -246,6 +249,7 @@ class Journal:
         if self._keeper is None:
             self._keeper = threading.Thread(target=self._keep, args=(self._stop,), name="podium-journal", daemon=True)
             self._keeper.start()
+            self._most_gathered = _GATHERED
 
     def _keep(self, stop: threading.Event) -> None:
         turns = 0
@@ -327,6 +331,7 @@ class Journal:
             self._hand_over()
             self._write_waiting()
             self._closed = True
+            self._most_gathered = 0
             self.lost += self.waiting
             self.waiting = 0
             self._waiting.clear()
