@@ -6,6 +6,8 @@ import sqlite3
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -262,3 +264,73 @@ def test_the_trace_of_a_long_climb_stays_short(path: Path, ramps: SqliteRamps, m
     gaps = [later.at - earlier.at for earlier, later in pairwise(points)]
     assert max(gaps[:20]) <= 60
     assert max(gaps) < (at - climb.began_at) / 30
+
+
+# --- what others do between two steps of the work --------------------------------------------------------------------------
+
+
+class Overtaken(SqliteRamps):
+    """Lets something happen once, right after the live climbs were read."""
+
+    def __init__(self, path: Path, meanwhile: Callable[[], object]) -> None:
+        super().__init__(SqliteRollouts(path))
+        self.meanwhile: Callable[[], object] | None = meanwhile
+
+    def live(self) -> list[Climb]:
+        found = super().live()
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        return found
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_news_of_a_step_that_another_process_takes_meanwhile_is_judged_by_its_limits(
+    path: Path, ramps: SqliteRamps, ends: bool
+) -> None:
+    start(ramps, Course(ramp=Ramp(steps=(50, 100), samples=1), guard=Guard(margins={"latency": 0.1})))
+    work, waiting = RampWork(path), deque[News]()
+
+    def step() -> None:
+        RampWork(path).beat(deque([news("old", "legacy", step=MEASURING)]))
+        waiting.extend((news("jane", "candidate"), news("joe", "legacy")))
+
+    work.ramps = Overtaken(path, step)
+    work.beat(waiting)
+    waiting.extend((news("ann", "candidate"), news("tom", "legacy")))
+    work.end(waiting) if ends else work.beat(waiting)
+    picture = ramps.picture("chat")
+    assert picture is not None
+    assert (picture.climb.step, picture.climb.baseline.latency_s) == (0, 0.1)
+    (cell,) = picture.evidence.cells
+    assert (cell.metric, cell.sums.candidate_n, cell.sums.legacy_n) == ("latency", 2, 2)
+
+
+def test_what_is_heard_while_a_process_ends_is_filed_too(path: Path, ramps: SqliteRamps) -> None:
+    start(ramps)
+    work, waiting = RampWork(path), deque([news("jane", "candidate")])
+    work.ramps = Overtaken(path, lambda: waiting.append(news("joe", "legacy")))
+    work.end(waiting)
+    assert drawn(ramps) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("course", [COURSE, Course(ramp=COURSE.ramp, guard=Guard(margins={"latency": 0.1}))])
+def test_a_climb_that_is_ended_meanwhile_keeps_the_evidence_that_it_ended_with(
+    path: Path, ramps: SqliteRamps, course: Course
+) -> None:
+    step = start(ramps, course).step
+    work = RampWork(path)
+    work.beat(deque([news("jane", "candidate", step=step), news("joe", "legacy", step=step)]))
+
+    def ended() -> None:
+        ramps.change("chat", lambda found: stop(found.climb, found.rollout, "jane", None), who="jane")
+
+    before = ramps.picture("chat")
+    work.ramps = Overtaken(path, ended)
+    work.beat(deque([news("ann", "candidate", step=step), news("tom", "legacy", step=step)]))
+    after = ramps.picture("chat")
+    assert before is not None
+    assert after is not None
+    assert (after.climb.status, after.evidence, after.measured) == ("stopped", before.evidence, before.measured)
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT count(*) FROM climb_seen").fetchone() == (0,)

@@ -172,10 +172,12 @@ class SqliteRamps:
     def add(self, climb: Climb, keys: Sequence[str], sum_up: Callable[[list[int]], Evidence]) -> None:
         """File what a worker saw: `sum_up` gets the places of the keys that nobody filed before, and gives their sums.
 
-        Raises `StoreError`; then nothing was filed.
+        A climb that is over takes nothing more. Raises `StoreError`; then nothing was filed.
         """
         whose = (climb.rollout, climb.number)
         with self._store.writing() as db:
+            if not _is_live(db, climb):
+                return
             evidence = sum_up(_fresh(db, whose, keys))
             for cell in evidence.cells:
                 place = (*whose, cell.metric, cell.step, cell.epoch)
@@ -194,6 +196,8 @@ class SqliteRamps:
         """File what legacy showed before step 1, of units that nobody filed before. Raises `StoreError`."""
         whose = (climb.rollout, climb.number)
         with self._store.writing() as db:
+            if not _is_live(db, climb):
+                return
             fresh = _fresh(db, whose, keys)
             db.executemany("INSERT INTO climb_measured VALUES (?, ?, ?, ?)", [(*whose, *samples[place]) for place in fresh])
 
@@ -249,6 +253,12 @@ def _latest(db: sqlite3.Connection, name: str) -> Climb | None:
         return None if row is None else msgspec.json.decode(row[0], type=Climb)
     except RequestError as error:  # a margin of 101 %, written by something else
         raise msgspec.ValidationError(str(error)) from error
+
+
+def _is_live(db: sqlite3.Connection, climb: Climb) -> bool:
+    """Whether a climb goes on: others may have ended it since it was read."""
+    last = _latest(db, climb.rollout)
+    return last is not None and last.number == climb.number and last.is_live
 
 
 def _evidence(db: sqlite3.Connection, climb: Climb) -> Evidence:

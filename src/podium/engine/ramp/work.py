@@ -8,6 +8,7 @@ Rules.
 - A worker's open blocks stay its own, and are lost with it: one a metric at most.
 - News of a climb that is over, or of another climb than the one that runs, is let go.
 - What could not be filed is kept, and filed with the next.
+- A climb is looked at after the news that it is to take, for a worker judges by the limits that it has seen first.
 """
 
 from __future__ import annotations
@@ -50,9 +51,7 @@ class RampWork:
 
     def beat(self, news: deque[News]) -> None:
         """File what was heard; judge, where this process leads. Raises `StoreError`."""
-        climbs = {climb.rollout: climb for climb in self.ramps.live()}
-        while news:
-            self._file(climbs, news)
+        climbs = self._file_all(news)
         if not climbs:
             self.leads = False
             return
@@ -70,18 +69,29 @@ class RampWork:
 
     def end(self, news: deque[News]) -> None:
         """File what was heard last, and let another process lead. Raises `StoreError`."""
-        climbs = {climb.rollout: climb for climb in self.ramps.live()}
-        while news:
-            self._file(climbs, news)
+        self._file_all(news)
+        while news:  # heard meanwhile
+            self._file_all(news)
         if self.leads:
             self.leads = False
             self.ramps.resign(self._holder)
 
     # --- filing ---------------------------------------------------------------------------------------------------------
 
-    def _file(self, climbs: dict[str, Climb], news: deque[News]) -> None:
+    def _file_all(self, news: deque[News]) -> dict[str, Climb]:
+        """File the news that is there; returns the climbs that are live.
+
+        What comes after they were read is left: it may be of a step that they do not know, nor its limits.
+        """
+        waiting = len(news)
+        climbs = {climb.rollout: climb for climb in self.ramps.live()}
+        for first in range(0, waiting, MOST_AT_ONCE):
+            self._file(climbs, news, min(waiting - first, MOST_AT_ONCE))
+        return climbs
+
+    def _file(self, climbs: dict[str, Climb], news: deque[News], most: int) -> None:
         """File some of the news, each climb's together."""
-        some = [news.popleft() for _ in range(min(len(news), MOST_AT_ONCE))]
+        some = [news.popleft() for _ in range(min(len(news), most))]
         by_climb: dict[tuple[str, int, bool], list[News]] = {}
         for each in some:
             by_climb.setdefault((each.rollout, each.stage.climb, each.stage.step == MEASURING), []).append(each)
