@@ -58,7 +58,8 @@ class Books:
         """What a fork that is on its way holds."""
         self._pricing: PriceBook | None = None
         self._look_at = 0.0
-        self._changed_at: int | None = None
+        self._seen: tuple[int, int, int] | None = None
+        """Which file of fetched prices was read, and as it was when."""
         self._loading: threading.Thread | None = None
         self._ledger: Ledger | None = None
         self._opened = False
@@ -104,12 +105,13 @@ class Books:
         """Load the prices, anew where the file of fetched prices has changed; under the lock."""
         self._look_at = time.monotonic() + _LOOK_EVERY_S
         path = self._snapshot.pricing_cache
-        changed_at = None
+        seen = None
         if path is not None:
             with suppress(OSError):  # a file that is not there yet has no prices
-                changed_at = Path(path).stat().st_mtime_ns
-        if book is None or changed_at != self._changed_at:
-            self._changed_at = changed_at
+                found = Path(path).stat()
+                seen = (found.st_ino, found.st_size, found.st_mtime_ns)  # the clock's tick alone may be that of the last look
+        if book is None or seen != self._seen:
+            self._seen = seen
             book = load_prices(path, self._snapshot.prices)
         return book
 

@@ -107,9 +107,9 @@ class Rollouts:
 
     def go_on(self) -> None:
         """After a fork, in the parent."""
-        if self._quiet and self._watching is not None:
-            self._watching = self._watch(opened=self._known is not None)
-        if self._held:
+        if self._held:  # then the watching was told to end, in time for the fork or not
+            if self._watching is not None:
+                self._watching = self._watch(opened=self._known is not None)
             self._lock.release()
         self.ramps.go_on()
 
