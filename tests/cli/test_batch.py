@@ -79,7 +79,8 @@ def test_a_line_may_be_a_text_a_conversation_or_have_settings_of_its_own(podium:
         ('{"prompt": "x", "id": true}', "`id`"),
         ('{"id": 3}', "prompt"),
         ('{"prompt": "x", "id": "first"}', "line 1"),
-        ("\udcff", "not JSON"),
+        ("\udcff", "not UTF-8 text"),
+        ('{"prompt": "caf\udce9"}', "not UTF-8 text.\n  Save the file as UTF-8."),
     ],
 )
 @pytest.mark.usefixtures("config")
@@ -91,6 +92,16 @@ def test_a_malformed_line_is_named_before_anything_is_sent(podium: Run, here: Pa
     assert words in ran.err
     assert sim.stats.requests == 0
     assert not (here / "o.jsonl").exists()
+
+
+@pytest.mark.usefixtures("config")
+def test_a_file_of_podium_compare_can_be_asked_as_it_is(podium: Run, here: Path) -> None:
+    """What is expected and of what kind a prompt is are no part of it: nothing is asked again where they change."""
+    write_prompts(here / "q.jsonl", {"prompt": "What is the capital of France?", "category": "capitals", "expect": "Paris"})
+    assert podium("run", "openai/gpt-4o", "q.jsonl", "--out", "o.jsonl").code == 0
+    assert [line["text"] for line in read(here / "o.jsonl")] == ["Paris"]
+    write_prompts(here / "q.jsonl", {"prompt": "What is the capital of France?"})
+    assert "1 of 1 prompt is answered" in podium("run", "openai/gpt-4o", "q.jsonl", "--out", "o.jsonl").err
 
 
 @pytest.mark.usefixtures("config")

@@ -273,6 +273,8 @@ def test_a_malformed_line_is_named_before_anything_is_sent(podium: Run, here: Pa
         ((*SIDES, "--out", "x", "--report", "./x"), "same file"),
         ((*SIDES, "--report", "no/such/folder/r.html"), "no/such/folder"),
         ((*SIDES, "--report", "podium.yaml"), "a file that is no report"),
+        ((*SIDES, "--report", "."), "The report .: Is a directory."),
+        ((*SIDES, "--report", "/proc/r.html"), "The report /proc/r.html: "),
         (("--old", OLD), "--new"),
     ],
 )

@@ -61,6 +61,27 @@ def test_help_alone_needs_neither_the_client_nor_the_config_models_nor_the_engin
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
+@pytest.mark.parametrize("arguments", [(), *((name,) for name in COMMANDS), ("rollout", "set"), ("usage", "reprice")])
+def test_a_flag_is_shown_as_one_that_takes_no_value(podium: Run, arguments: tuple[str, ...]) -> None:
+    assert "bool" not in podium(*arguments, "--help").out
+
+
+@pytest.mark.parametrize(("arguments", "usage"), [
+    (("rollout", "set"), "NAME} [PERCENT]"), (("rollout", "ramp"), "NAME} [ACTION]"), (("init",), "[OPTIONS] [PATH]"),
+])  # fmt: skip
+def test_what_may_be_left_out_stands_in_one_pair_of_brackets(podium: Run, arguments: tuple[str, ...], usage: str) -> None:
+    assert usage in podium(*arguments, "--help").out
+
+
+def test_help_into_a_full_disk_says_so(process: Run) -> None:
+    with open("/dev/full", "w") as full:
+        ran = subprocess.run(
+            [sys.executable, "-m", "podium", "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("Error: No space is left where the output goes.")
+
+
 def test_the_version_is_the_packages(podium: Run) -> None:
     assert podium("--version").out == f"podium {package.__version__}\n"
 

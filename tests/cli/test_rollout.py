@@ -162,6 +162,13 @@ def test_a_config_without_rollouts_or_without_a_folder_is_told(config: Path, pod
     assert "Declare it under `rollouts:`" in podium("rollout", "disable", "chat").err
 
 
+def test_without_a_config_file_there_are_no_rollouts_and_that_is_why(here: Path, podium: Run) -> None:
+    for arguments in (("list",), ("show", "chat"), ("set", "chat", "25")):
+        ran = podium("rollout", *arguments)
+        assert (ran.code, ran.out) == (2, "")
+        assert "no podium.yaml here.\n  Name a config with --config, or write one: `podium init`." in ran.err
+
+
 def test_a_store_that_is_damaged_is_told_once_and_shown_as_last_known(rolling: Path, process: Run) -> None:
     assert process("rollout", "disable", "chat").code == 0
     (rolling.parent / "data" / "rollouts.sqlite3").write_bytes(b"no database at all" * 100)

@@ -53,13 +53,13 @@ def test_usage_is_by_day_and_model_with_a_total(podium: Run, data: Path) -> None
     assert table_of(ran) == [
         ["day", "model", "requests", "errors", "attempts", "input", "cached", "output", "cost"],
         ["2026-03-01", "gpt-4o", "1", "-", "1", "107", "7", "23", "$1.5000"],
-        ["2026-03-01", "gpt-4o-mini", "1", "1", "1", "107", "7", "23", "$0.0000"],
+        ["2026-03-01", "gpt-4o-mini", "1", "1", "1", "107", "7", "23", "?"],
         ["2026-03-03", "gpt-4o", "2", "-", "2", "107", "7", "23", "$1.7500"],
         ["total", "4", "1", "4", "321", "21", "69", "$3.2500"],
     ]
     assert "1 attempt ended nobody knows" in ran.err
     assert "$0.2500" in ran.err
-    assert "1 attempt had no known price" in ran.err
+    assert "1 attempt had no known price and is in no sum" in ran.err
 
 
 def test_json_has_every_amount_exactly_and_no_note_beside_it(podium: Run, data: Path) -> None:
@@ -164,6 +164,12 @@ def test_no_control_character_of_a_name_reaches_the_terminal(terminal: Run, data
         (["--where", "user"], "Write --where user=jane."),
         (["--where", "usr=jane"], "Did you mean 'user'?"),
         (["--since", "noon"], "which is no time"),
+        (["--since", "7days"], "24h, 7d, 4w"),
+        (["--since", "2026-03-31", "--until", "2026-03-01"], "--until 2026-03-01 is not after --since 2026-03-31"),
+        (["--since", "1d", "--until", "7d"], "--until 7d is not after --since 1d"),
+        (["reprice", "--since", "2026-03-31", "--until", "2026-03-01"], "Change them round."),
+        (["reprice", "--tz", "Mars"], "no time zone"),
+        (["--data", "podium.yaml"], "There is no data folder podium.yaml."),
         (["--plot", "--csv"], "do not go together"),
         (["--tz", "Mars"], "no time zone"),
         (["--data", "nowhere"], "There is no data folder nowhere."),
@@ -181,6 +187,23 @@ def test_nothing_on_record_is_no_error(podium: Run, here: Path) -> None:
     assert (ran.code, ran.out) == (0, "")
     assert "No usage is on record" in ran.err
     assert not (here / "none-yet").exists(), "asking leaves no folder behind"
+
+
+def test_a_day_is_a_window(podium: Run, data: Path) -> None:
+    ran = podium("usage", "--by", "", "--since", "2026-03-01", "--until", "2026-03-01", "--json")
+    assert json.loads(ran.out)["total"]["requests"] == 2
+
+
+def test_without_a_config_file_it_is_said_that_nothing_is_kept(podium: Run, here: Path) -> None:
+    assert podium("usage").err.startswith("Nothing is on record: records are kept beside a config file")
+
+
+def test_a_file_where_the_data_folder_belongs_is_told_and_is_not_no_usage(podium: Run, here: Path) -> None:
+    (here / "podium.yaml").write_text(yaml.safe_dump({"providers": {"openai": {"api_key": "k"}}}))
+    (here / ".podium").write_text("")
+    ran = podium("usage")
+    assert ran.code == 2
+    assert ".podium is a file, so nothing can be on record in it." in ran.err
 
 
 def usage_of(podium: Run) -> dict[str, Any]:

@@ -208,6 +208,12 @@ def test_a_few_lucky_pairs_are_no_difference() -> None:
     assert summarise([observe(right=(True, False)), observe(right=(True, True))]).verdict == "equal"
 
 
+def test_one_time_is_no_times() -> None:
+    found = summarise([observe(new_s=0.5, new_usd="0.001", right=(True, True))])
+    assert found.headline == "New is cheaper; both are right 1 time of 1."
+    assert any("new was faster 1 time, old 0" in fact for fact in found.facts)
+
+
 def test_faster_every_time_by_very_little_is_no_difference_that_counts() -> None:
     found = summarise([observe(new_s=0.99) for _ in range(20)])
     assert (found.faster.leader, found.quicker, found.verdict) == ("new", None, "equal")

@@ -20,7 +20,7 @@ def check(
     files: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[FILES]",
+            metavar="FILES",
             help="Config and user files. Default: the config in use and its users' files.",
             show_default=False,
         ),

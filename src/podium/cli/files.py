@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from podium.cli.source import naming_file
 from podium.errors import RequestError
 
 
@@ -37,3 +38,17 @@ def check_files(prompts: str | None, out: str | None, report: str | None = None)
         )
     if out is not None and report is not None and _are_same(out, report):
         raise RequestError("--out and --report are the same file.", hint="Give another --report.")
+    if report is not None:
+        _see_writable(Path(report))
+
+
+def _see_writable(report: Path) -> None:
+    """See that a report can be written, before money is spent on what it is to show. Raises `RequestError`."""
+    file = report.resolve()  # what a link leads to is removed again, not the link
+    there = file.exists()
+    if file.is_fifo():
+        return  # it would wait for a reader
+    with naming_file(report, "The report"), file.open("ab"):
+        pass
+    if not there:
+        file.unlink()

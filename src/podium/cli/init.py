@@ -14,7 +14,7 @@ from podium.errors import RequestError
 
 
 def init(
-    path: Annotated[Path, typer.Argument(metavar="[PATH]", help="Where to write it.")] = Path(FILE_NAME),
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Where to write it.")] = Path(FILE_NAME),
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write a commented starter config.

@@ -6,6 +6,7 @@ resolved before anything is sent, by the same door that a call goes through.
 Rules.
 - A line is a JSON object with `prompt` or `messages`, or a JSON string, which is a prompt. It may set `id`, `spec`, `user`,
   `experiment`, `pin`, `timeout`, and whatever a call may say; what it sets comes before the options of the command.
+- `category` and `expect` are for `podium compare`, and passed over here: one file serves both.
 - Blank lines are skipped. An `id` is a text or a whole number and comes once.
 - A job's `key` is a hash of all that decides its answer (not of `id` and `timeout`), so that a result can be recognised.
 """
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 CALL = ("spec", "user", "experiment", "pin", "timeout")
 """What a line may say beside what it asks."""
+COMPARED = ("category", "expect")
+"""What a line may say for `podium compare`, which takes the same files: no part of what is asked."""
 
 _WANTED: dict[str, type | tuple[type, ...]] = {
     "spec": str,
@@ -112,8 +115,12 @@ def _lines(path: str) -> Iterator[tuple[int, bytes]]:
 def _decode(content: bytes) -> dict[str, Any]:
     """A line's object, with what it says beside its prompt in its own form."""
     try:
+        content.decode()
+    except UnicodeDecodeError:
+        raise RequestError("this is not UTF-8 text.", hint="Save the file as UTF-8.") from None
+    try:
         plain = msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except msgspec.DecodeError as error:
         raise RequestError(f"this is not JSON: {error}.", hint='Each line is one JSON object: {"prompt": "..."}.') from None
     if isinstance(plain, str):
         plain = {"prompt": plain}
@@ -133,7 +140,7 @@ def wanted(name: str, value: Any, kind: type | tuple[type, ...]) -> None:
 
 
 def _load(number: int, plain: dict[str, Any], spec: str | None, call: Mapping[str, Any], ask: Mapping[str, Any]) -> Job:
-    own = {name: plain.pop(name, None) for name in ("id", *CALL)}
+    own = {name: plain.pop(name, None) for name in ("id", *CALL, *COMPARED)}
     full = load_settings(plain, ask, CALL)
     named = {
         "user_id": call["user_id"] if own["user"] is None else own["user"],

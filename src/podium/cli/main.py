@@ -17,7 +17,6 @@ from types import FrameType
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 import podium
 from podium.cli import (
@@ -36,7 +35,7 @@ from podium.cli import (
     sim,
     usage,
 )
-from podium.cli.options import ConfigOption
+from podium.cli.options import ConfigOption, Group
 from podium.errors import PodiumError
 
 
@@ -48,8 +47,18 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
 
-class Commands(TyperGroup):
+class Commands(Group):
     """The group of all commands, where errors become messages and exit codes."""
+
+    def main(self, *arguments: Any, **settings: Any) -> Any:
+        """Run the command line. A full disk may stand behind stdout, be it a command that writes there or the help."""
+        try:
+            return super().main(*arguments, **settings)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            console.show_error(PodiumError("No space is left where the output goes.", hint="Free some and run it again."))
+            sys.exit(console.FAILED)
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command. Whoever ends it by SIGTERM (`docker stop`, systemd) interrupts it: what runs is settled, not lost."""
@@ -59,11 +68,6 @@ class Commands(TyperGroup):
         except PodiumError as error:
             console.show_error(error)
             raise typer.Exit(console.exit_code(error)) from None
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            console.show_error(PodiumError("No space is left where the output goes.", hint="Free some and run it again."))
-            raise typer.Exit(console.FAILED) from None
         except KeyboardInterrupt:
             console.say("Interrupted.")
             raise typer.Exit(console.INTERRUPTED) from None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from podium.cli import complete
 
@@ -139,6 +140,28 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: spend 
 RetryFailedOption = Annotated[
     bool, typer.Option("--retry-failed", help="Ask again the prompts of --out on which a side failed.")
 ]
+
+
+class Group(TyperGroup):
+    """A group of commands whose help shows a flag as one, and not as `--json <bool>`: it takes no value."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options of the group itself."""
+        return _as_flags(super().get_params(ctx))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command of the group."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            _as_flags(command.get_params(ctx))
+        return command
+
+
+def _as_flags(parameters: list[Any]) -> list[Any]:
+    for each in parameters:
+        if getattr(each, "is_bool_flag", False):
+            each.metavar = ""
+    return parameters
 
 
 def config_of(context: typer.Context, given: str | None) -> str | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from podium.cli import console
-from podium.cli.options import ConfigOption, JsonOption, QuietOption, config_of
+from podium.cli.options import ConfigOption, Group, JsonOption, QuietOption, config_of
 from podium.cli.price_words import price_document, print_price, tell
 from podium.cli.source import Opened, open_models
 from podium.errors import PodiumError, RequestError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 FILE_NAME = "pricing-cache.json"
 
 app = typer.Typer(
+    cls=Group,
     name="prices",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},

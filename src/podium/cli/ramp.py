@@ -40,9 +40,7 @@ class What(StrEnum):
 def ramp(
     context: typer.Context,
     name: NameArgument,
-    what: Annotated[
-        What | None, typer.Argument(metavar="[start|pause|resume|stop]", help="What to do; left out: show how it stands.")
-    ] = None,
+    what: Annotated[What | None, typer.Argument(metavar="ACTION", help="What to do; left out: show how it stands.")] = None,
     why: WhyOption = None,
     who: WhoOption = None,
     json: JsonOption = False,
@@ -80,7 +78,7 @@ def watch(
     context: typer.Context,
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="The rollout; all of them by default.", autocompletion=complete.rollouts),
+        typer.Argument(metavar="NAME", help="The rollout; all of them by default.", autocompletion=complete.rollouts),
     ] = None,
     every: Annotated[float, typer.Option("--every", metavar="SECONDS", help="How often to look.", min=0.2)] = 1.0,
     until_over: Annotated[

@@ -36,7 +36,7 @@ from podium.cli.options import (
     config_of,
 )
 from podium.cli.source import Opened, explaining_source, open_models
-from podium.cli.usage import UntilOption, ZoneOption, instant
+from podium.cli.usage import UntilOption, ZoneOption, load_window
 from podium.errors import RequestError
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def replay(
         limit_usd = load_usd(max_cost)
         opened = open_models(config_of(context, config))
         asked = _candidate(opened, candidate, rollout, spec)
-        window: dict[str, Any] = {"since": instant(since), "until": instant(until), "tz": tz}
+        window = load_window(since, until, tz)
         at_work = _Replays(opened, asked, _load_by(by), load_judge(judge), answer_pattern, load_timeout(timeout))
         with explaining_source(opened):
             lines, note = at_work.find(rollout=rollout, spec=spec, most=limit, window=window, quiet=quiet)

@@ -125,7 +125,8 @@ class Results(Generic[L]):
         if self.torn:
             say(f"The last line of {self._out} was torn off; its prompt is {again} again.", "yellow")
         if self.kept:
-            say(f"{len(self.kept):,} of {plural(self.total, 'prompt')} are {done} in {self._out} and kept.", "dim")
+            are = "is" if len(self.kept) == 1 else "are"
+            say(f"{len(self.kept):,} of {plural(self.total, 'prompt')} {are} {done} in {self._out} and kept.", "dim")
 
     def say_interrupted(self, count: int, done: str) -> None:
         """Say on stderr how far a run came that Ctrl-C ended, and how it goes on."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from podium.cli import complete, console, ramp
-from podium.cli.options import ConfigOption, JsonOption
+from podium.cli.options import ConfigOption, Group, JsonOption
 from podium.cli.rollout_options import NameArgument, WhoOption, WhyOption, WindowOption, with_rollouts
 from podium.cli.shadow_words import shadow_lines
 
@@ -30,6 +30,7 @@ _ALL_CHANGES = 1_000_000
 _ENDED = "That ends the ramp of {}: nothing guards it any more."
 
 app = typer.Typer(
+    cls=Group,
     name="rollout",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -141,7 +142,7 @@ def set_(
     context: typer.Context,
     name: NameArgument,
     percent: Annotated[
-        str | None, typer.Argument(metavar="[PERCENT]", help="0 to 100; test users keep the candidate at 0.")
+        str | None, typer.Argument(metavar="PERCENT", help="0 to 100; test users keep the candidate at 0.")
     ] = None,
     candidate: Annotated[
         str | None, typer.Option("--candidate", metavar="SPEC", help="A new candidate.", autocompletion=complete.specs)
@@ -285,7 +286,7 @@ def history(
     context: typer.Context,
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="The rollout; all of them by default.", autocompletion=complete.rollouts),
+        typer.Argument(metavar="NAME", help="The rollout; all of them by default.", autocompletion=complete.rollouts),
     ] = None,
     most: Annotated[int, typer.Option("--most", "-n", metavar="COUNT", min=1, help="How many changes.")] = 20,
     json: JsonOption = False,

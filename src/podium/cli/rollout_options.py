@@ -11,7 +11,7 @@ import typer
 
 from podium.cli import complete, console
 from podium.cli.options import config_of
-from podium.cli.source import open_models
+from podium.cli.source import FILE_NAME, open_models
 from podium.errors import RequestError
 
 if TYPE_CHECKING:
@@ -37,8 +37,13 @@ WindowOption = Annotated[
 def with_rollouts(context: typer.Context, json: bool, config: str | None, work: Callable[[Rollouts], T]) -> T:
     """Do something with the rollouts of the config."""
     with console.errors_as_json(json):
-        models = open_models(config_of(context, config)).models
-        rollouts = models.rollouts
+        opened = open_models(config_of(context, config))
+        models, rollouts = opened.models, opened.models.rollouts
+        if opened.path is None:
+            raise RequestError(
+                f"There are no rollouts, for there is no {FILE_NAME} here.",
+                hint="Name a config with --config, or write one: `podium init`.",
+            )
         if rollouts.exist and models.snapshot.data_dir is None:
             raise RequestError(
                 "This config has no data folder, so its rollouts live in each process alone.", hint="Set `data_dir`."

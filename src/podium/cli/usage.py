@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from podium.cli import console
-from podium.cli.options import ConfigOption, JsonOption, config_of
+from podium.cli.options import ConfigOption, Group, JsonOption, config_of
 from podium.cli.source import open_models
 from podium.errors import RequestError
 
@@ -32,6 +32,7 @@ _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 _AGO_S = {"h": 3600, "d": 86400, "w": 7 * 86400}
 
 app = typer.Typer(
+    cls=Group,
     invoke_without_command=True,
     no_args_is_help=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -106,7 +107,7 @@ def usage(
             raise RequestError("--plot, --csv and --json do not go together.", hint="Take one of them.")
         if measure not in ("cost", "requests", "tokens"):
             raise RequestError(f"--measure {measure} cannot be drawn.", hint="Draw cost, requests or tokens.")
-        arguments: dict[str, Any] = {"since": instant(since), "until": instant(until), "where": _where(where or []), "tz": tz}
+        arguments = {**load_window(since, until, tz), "where": _where(where or [])}
         with _Asked(config_of(context, config), data) as asked:
             rows = asked.ledger.usage(by, wait_s=asked.wait_s, **arguments)
             summed = asked.ledger.usage((), wait_s=0, **arguments)
@@ -118,7 +119,7 @@ def usage(
     elif csv:
         _write_csv(rows, names)
     elif not rows:
-        console.say(f"No usage is on record in {asked.folder or 'memory'} for that.")
+        console.say(_nothing(asked.folder))
     else:
         from podium.cli import usage_table
 
@@ -158,7 +159,7 @@ def reprice(
     before = context.obj if isinstance(context.obj, tuple) else (None, None)
     with console.errors_as_json(json), _Asked(config or before[0], data or before[1]) as asked:
         price = _pricing(asked.models)
-        found = asked.ledger.reprice(price, since=instant(since), until=instant(until), tz=tz, apply=apply)
+        found = asked.ledger.reprice(price, **load_window(since, until, tz), apply=apply)
     if json:
         console.write_json({"applied": apply, "models": [each.to_dict() for each in found]})
         return
@@ -189,6 +190,11 @@ class _Asked:
             self.folder = self.models.snapshot.data_dir
         elif not Path(self.folder).is_dir():
             raise RequestError(f"There is no data folder {self.folder}.", hint="Name the folder that has ledger.sqlite3.")
+        if self.folder is not None and Path(self.folder).exists() and not Path(self.folder).is_dir():
+            raise RequestError(
+                f"The data folder {self.folder} is a file, so nothing can be on record in it.",
+                hint="Move that file away, or set `data_dir` to a folder.",
+            )
         there = self.folder is not None and Path(self.folder).is_dir()
         self.ledger = Ledger.open(self.folder) if there else Ledger.open(None, store="memory:")
         if self.folder is not None and there and not os.access(self.folder, os.W_OK):
@@ -202,8 +208,31 @@ class _Asked:
         self.ledger.close()
 
 
-def instant(text: str | None) -> str | float | None:
-    """Return a time as the ledger takes it: `7d` is so long ago."""
+def load_window(since: str | None, until: str | None, tz: str) -> dict[str, Any]:
+    """Return `since`, `until` and `tz` as the ledger takes them; `7d` is so long ago.
+
+    Raises `RequestError` for what is no time or no zone, and for a window that ends before it begins.
+    """
+    from podium.ledger.usage import ask
+
+    window: dict[str, Any] = {"since": _instant(since), "until": _instant(until), "tz": tz}
+    try:
+        question = ask((), where=None, **window)
+    except RequestError as error:
+        if error.param in ("since", "until"):
+            error.hint = "Write 2026-03-01 or 2026-03-01T12:00Z, or how long ago: 24h, 7d, 4w."
+        raise
+    begin, end = question.since_us, question.until_us
+    if begin is not None and end is not None and begin >= end:
+        raise RequestError(
+            f"--until {until} is not after --since {since}, so nothing lies between them.",
+            param="until",
+            hint="Change them round.",
+        )
+    return window
+
+
+def _instant(text: str | None) -> str | float | None:
     if text is not None and (ago := _AGO.fullmatch(text)):
         return time.time() - int(ago[1]) * _AGO_S[ago[2]]
     return text
@@ -284,6 +313,12 @@ def _as_text(name: str | None) -> str | None:
     return f"'{name}"
 
 
+def _nothing(folder: str | None) -> str:
+    if folder is not None:
+        return f"No usage is on record in {folder} for that."
+    return "Nothing is on record: records are kept beside a config file, and there is none. `podium init` writes one."
+
+
 def _shadows(ledger: Ledger, arguments: dict[str, Any]) -> UsageRow | None:
     """What of the sums nobody waited for; None: nothing, or the question names an arm itself."""
     from podium.routing.snapshot import SHADOW_ARMS
@@ -314,8 +349,9 @@ def _say_doubts(summed: UsageRow) -> None:
             "yellow",
         )
     if summed.unpriced:
+        are = "is" if summed.unpriced == 1 else "are"
         console.say(
-            f"{console.plural(summed.unpriced, 'attempt')} had no known price and are in no sum: `podium prices check`, then "
+            f"{console.plural(summed.unpriced, 'attempt')} had no known price and {are} in no sum: `podium prices check`, then "
             "`podium usage reprice`.",
             "yellow",
         )

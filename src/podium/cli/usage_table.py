@@ -1,7 +1,7 @@
 """Usage for the eye: a table, bars in the terminal, and what a new price changes.
 
-Rules. Amounts are rounded to what a reader takes in. A bar is drawn in eighths of a character; the parts of a bar differ in
-colour, and in shade where there are no colours.
+Rules. Amounts are rounded to what a reader takes in; `?` is one that nobody knows. A bar is drawn in eighths of a character;
+the parts of a bar differ in colour, and in shade where there are no colours.
 """
 
 from __future__ import annotations
@@ -59,13 +59,18 @@ def show(terminal: Console, rows: Sequence[UsageRow], names: Sequence[str], summ
         ("input", lambda row: tokens(row.tokens.total_input)),
         ("cached", lambda row: tokens(row.tokens.cache_read) if row.tokens.cache_read else "-"),
         ("output", lambda row: tokens(row.tokens.total_output)),
-        ("cost", lambda row: money(row.cost_usd)),
+        ("cost", lambda row: _priced(row.cost_usd, row.unpriced)),
     ]
     for name, write in columns:
         table.add_column(name, footer=write(summed), justify="right", no_wrap=True)
     for row in rows:
         table.add_row(*(_name(row.group[name]) for name in names), *(write(row) for _, write in columns))
     terminal.print(table)
+
+
+def _priced(usd: Decimal, unpriced: int) -> str:
+    """An amount; where no price is known that would make one, that is not nothing."""
+    return "?" if unpriced and not usd else money(usd)
 
 
 def _name(name: str | None) -> Text:
@@ -167,8 +172,8 @@ def show_repriced(terminal: Console, found: Sequence[Repriced]) -> None:
             Text(words.clean(f"{each.provider}/{each.model}")),
             f"{each.attempts:,}",
             Text(f"{each.changed:,}", style="yellow" if each.changed else "dim"),
-            money(each.old_usd),
-            money(each.new_usd),
+            _priced(each.old_usd, each.old_unpriced),
+            _priced(each.new_usd, each.new_unpriced),
             f"{each.old_unpriced:,}" if each.old_unpriced else "-",
             f"{each.new_unpriced:,}" if each.new_unpriced else "-",
         )

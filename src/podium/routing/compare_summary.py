@@ -289,12 +289,16 @@ def _doubt(summary: Summary) -> str:
     """What can be said of the answers where no side's are better beyond chance."""
     new, old = summary.new, summary.old
     if new.checked and new.right == old.right:
-        return f"both are right {new.right} times of {new.checked}"
+        return f"both are right {_times(new.right)} of {new.checked}"
     if new.checked:
-        return f"new is right {new.right} times of {new.checked}, old {old.right}, which may be chance"
+        return f"new is right {_times(new.right)} of {new.checked}, old {old.right}, which may be chance"
     if summary.different:
         return f"{summary.different} of {summary.n} answers differ, and which are better is yours to read"
     return "the answers are the same"
+
+
+def _times(count: int) -> str:
+    return f"{count} time{'' if count == 1 else 's'}"
 
 
 def _leader(ratio: float | None) -> SideName | None:
@@ -316,7 +320,7 @@ def _facts(summary: Summary) -> tuple[str, ...]:
         where = "" if new.failed + old.failed == 0 else " where both answered"
         facts.append(
             f"Time at the median{where}: new {_seconds(summary.new_s)}, old {_seconds(summary.old_s)}; new was faster "
-            f"{summary.faster.new} times, old {summary.faster.old} ({_chance(summary.faster.p)})."
+            f"{_times(summary.faster.new)}, old {summary.faster.old} ({_chance(summary.faster.p)})."
         )
     if summary.cost_ratio is not None:
         change = summary.cost_ratio - 1
