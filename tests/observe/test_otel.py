@@ -106,6 +106,16 @@ def test_a_request_is_a_span_and_its_attempts_are_its_children(stage: Stage) -> 
     }
 
 
+def test_half_a_character_of_a_callers_is_told_as_a_question_mark_and_costs_no_batch_of_spans(stage: Stage) -> None:
+    request = facts(tags=("é", "half \ud800"), user_id="\udfff", team="rot \ud800", conversation="\ud83d")
+    watch = stage.observers.begin(request)
+    watch.observe(attempt(request))
+    watch.observe(ended(request))
+    top, call = stage.spans()["chat tier:fast"].attributes or {}, stage.spans()["chat gpt-4o"].attributes or {}
+    assert (top["podium.tags"], top["user.id"], top["podium.team"]) == (("é", "half ?"), "?", "rot ?")
+    assert top["gen_ai.conversation.id"] == call["gen_ai.conversation.id"] == "?"
+
+
 def test_only_attempts_carry_tokens_so_that_a_trace_adds_up(stage: Stage) -> None:
     watch = stage.observers.begin(facts())
     watch.observe(attempt())

@@ -245,7 +245,14 @@ class _Meters:
 
 
 def _known(attributes: Attributes) -> Attributes:
-    return {name: value for name, value in attributes.items() if value is not None and value != ""}
+    return {name: _written(value) for name, value in attributes.items() if value is not None and value != ""}
+
+
+def _written(value: Any) -> Any:
+    """A value as an exporter can encode it: one that cannot costs it the whole batch, other requests' spans among it."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    return tuple(map(_written, value)) if isinstance(value, tuple) else value
 
 
 def _nanoseconds(seconds: float) -> int:

@@ -55,7 +55,7 @@ from podium.wire.anthropic_blocks import (
     own,
 )
 from podium.wire.anthropic_errors import load_error
-from podium.wire.documents import Malformed, dump_json
+from podium.wire.documents import Malformed, dump_json, load_count
 
 STOP_REASONS: dict[Any, FinishReason] = {
     "end_turn": "stop",
@@ -79,12 +79,6 @@ _ID = re.compile(r"msg_[A-Za-z0-9_-]+")
 
 # --- Counts ----------------------------------------------------------------------------------------------------------
 
-
-def _count(raw: dict[str, Any], key: str) -> int:
-    value = raw.get(key, 0)
-    return value if type(value) is int and 0 < value < 1 << 53 else 0
-
-
 _NOTHING: dict[str, Any] = {}
 
 
@@ -98,13 +92,14 @@ def load_usage(raw: Any) -> Usage | None:
     if type(raw) is not dict:
         return None
     lifetimes = _object(raw, "cache_creation")
-    hour, minutes = _count(lifetimes, "ephemeral_1h_input_tokens"), _count(lifetimes, "ephemeral_5m_input_tokens")
-    written = max(_count(raw, "cache_creation_input_tokens"), hour + minutes)
-    output = _count(raw, "output_tokens")
+    hour = load_count(lifetimes.get("ephemeral_1h_input_tokens"))
+    minutes = load_count(lifetimes.get("ephemeral_5m_input_tokens"))
+    written = max(load_count(raw.get("cache_creation_input_tokens")), hour + minutes)
+    output = load_count(raw.get("output_tokens"))
     thought = 0
     if "output_tokens_details" in raw:
-        thought = min(output, _count(_object(raw, "output_tokens_details"), "thinking_tokens"))
-    fresh, read = _count(raw, "input_tokens"), _count(raw, "cache_read_input_tokens")
+        thought = min(output, load_count(_object(raw, "output_tokens_details").get("thinking_tokens")))
+    fresh, read = load_count(raw.get("input_tokens")), load_count(raw.get("cache_read_input_tokens"))
     return Usage(
         input=fresh,
         output=output - thought,

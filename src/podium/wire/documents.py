@@ -34,6 +34,15 @@ class Malformed(Exception):
 
 MAX_DEPTH = 256
 """The most levels that a document may be nested: what walks it may use the stack."""
+MOST_TOKENS = 1 << 40
+"""The largest count of tokens that is believed: no answer has a million millions. All that counts further on can hold it."""
+
+
+def load_count(value: Any) -> int:
+    """Read a count of tokens; 0 for what is none: text, a negative number, one that is too large to be true."""
+    if type(value) is int or type(value) is float:
+        return int(value) if 0 < value <= MOST_TOKENS else 0
+    return 0
 
 
 def load_json(data: bytes) -> Any:

@@ -9,7 +9,8 @@ Rules.
   together by just the reasoning tokens (https://docs.x.ai/docs/guides/reasoning).
 - Cached tokens are in `prompt_tokens_details.cached_tokens`, in `prompt_cache_hit_tokens` (DeepSeek) or in `cached_tokens`
   (Together, Moonshot).
-- A part that is larger than its whole is cut to it; a count that is no number counts as 0 and stays in `extra`.
+- A part that is larger than its whole is cut to it; a count that is no number, or too large to be true, counts as 0 and
+  stays in `extra`.
 - OpenRouter's `cost` is in USD; xAI's `cost_in_usd_ticks` counts 10^-10 USD. With one's own key at the vendor behind OpenRouter
   (`is_byok`), `cost` is OpenRouter's fee alone, and the vendor's own charge stands beside it
   (https://openrouter.ai/docs/use-cases/usage-accounting).
@@ -21,7 +22,7 @@ from decimal import Decimal
 from typing import Any
 
 from podium.types import FinishReason, Usage
-from podium.wire.documents import want_dict
+from podium.wire.documents import load_count, want_dict
 from podium.wire.openai_chat_parts import NAME
 
 REASONS: dict[str, FinishReason] = {
@@ -87,40 +88,31 @@ def dump_reason(reason: FinishReason, raw: str | None) -> str:
     return reason if reason in _ENUM else "stop"
 
 
-_MOST = 1 << 53
-
-
-def _count(value: Any) -> int:
-    if type(value) is int or type(value) is float:
-        return int(value) if 0 < value < _MOST else 0
-    return 0
-
-
 def load_usage(document: Any, path: str = "usage") -> Usage:
     """Read a `usage` object into disjoint counts.
 
     Raises `Malformed` where it is no object.
     """
     get = want_dict(document, path).get
-    prompt, completion = _count(get("prompt_tokens")), _count(get("completion_tokens"))
+    prompt, completion = load_count(get("prompt_tokens")), load_count(get("completion_tokens"))
     left, rest = prompt, completion
     cached = written = heard = spoken = 0
     inside, outside = get("prompt_tokens_details"), get("completion_tokens_details")
-    reasoning = _count(get("reasoning_tokens"))
+    reasoning = load_count(get("reasoning_tokens"))
     if type(inside) is dict:
-        cached, written = _count(inside.get("cached_tokens")), _count(inside.get("cache_write_tokens"))
-        heard = _count(inside.get("audio_tokens"))
+        cached, written = load_count(inside.get("cached_tokens")), load_count(inside.get("cache_write_tokens"))
+        heard = load_count(inside.get("audio_tokens"))
     if type(outside) is dict:
-        reasoning = _count(outside.get("reasoning_tokens")) or reasoning
-        spoken = _count(outside.get("audio_tokens"))
-    cached = min(cached or _count(get("prompt_cache_hit_tokens")) or _count(get("cached_tokens")), left)
+        reasoning = load_count(outside.get("reasoning_tokens")) or reasoning
+        spoken = load_count(outside.get("audio_tokens"))
+    cached = min(cached or load_count(get("prompt_cache_hit_tokens")) or load_count(get("cached_tokens")), left)
     left -= cached
     if written or heard:
         written = min(written, left)
         left -= written
         heard = min(heard, left)
         left -= heard
-    if reasoning and _count(get("total_tokens")) != prompt + completion + reasoning:
+    if reasoning and load_count(get("total_tokens")) != prompt + completion + reasoning:
         reasoning = min(reasoning, completion)
         rest -= reasoning
     spoken = min(spoken, rest)
@@ -137,6 +129,10 @@ def load_usage(document: Any, path: str = "usage") -> Usage:
     )
 
 
+_MOST_USD = 4_500_000
+"""The largest cost that is believed: twice as much, in pico-USD, still fits the int64 that is kept of it."""
+
+
 def _cost(document: dict[str, Any]) -> Decimal | None:
     cost, ticks = _usd(document.get("cost")), document.get("cost_in_usd_ticks")
     if document.get("is_byok") is True and type(details := document.get("cost_details")) is dict:
@@ -144,13 +140,13 @@ def _cost(document: dict[str, Any]) -> Decimal | None:
         return charged if cost is None or charged is None else cost + charged
     if cost is not None:
         return cost
-    if isinstance(ticks, int) and not isinstance(ticks, bool) and 0 <= ticks < 1 << 62:
+    if type(ticks) is int and 0 <= ticks <= _MOST_USD * 10**10:
         return Decimal(ticks).scaleb(-10)
     return None
 
 
 def _usd(amount: Any) -> Decimal | None:
-    if isinstance(amount, int | float) and not isinstance(amount, bool) and 0 <= amount < 1e12:
+    if type(amount) in (int, float) and 0 <= amount <= _MOST_USD:
         return Decimal(str(amount))
     return None
 
