@@ -164,9 +164,10 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if openssl is None:
         pytest.skip("there is no openssl to make a certificate with")
     folder = tmp_path_factory.mktemp("certificates")
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1")
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\nauthorityKeyIdentifier=keyid")
     new = ["req", "-newkey", "rsa:2048", "-nodes"]
-    authority = ["-x509", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=House", "-days", "2"]
+    use = ["-addext", "keyUsage=critical,keyCertSign"]  # without which Python 3.13 takes no authority
+    authority = ["-x509", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=House", "-days", "2", *use]
     sign = ["x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2"]
     for command in (
         [*new, *authority],
