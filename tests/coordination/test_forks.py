@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from podium.coordination.rollouts import MemoryRollouts
 from podium.coordination.sqlite import SqliteLeases
 from podium.coordination.store import Entry
 from podium.errors import StoreError
+from podium.observe.observers import Observers
 from podium.routing.limits import Limit
+from podium.routing.rollout import Rollout
 
 LIMIT = Limit(kind="requests", scope="user", id="jane", period="day", amount=100)
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -131,4 +136,37 @@ def test_a_child_of_a_fork_in_the_middle_of_a_transaction_leaves_the_file_alone(
         leave.set()
         thread.join()
     assert take(store, 1) >= 1, "and the parent's work goes on"
+    store.close(clean=True)
+
+
+@pytest.mark.parametrize("what", ["ringing", "counting", "telling"])
+def test_a_child_waits_for_no_thread_of_its_parents(store: SqliteLeases, what: str) -> None:
+    """It would wait for good: the thread is not there."""
+    memory, observers = MemoryRollouts(), Observers()
+    memory.open({"chat": Rollout(name="chat", legacy="a/b", candidate="a/c")}, who="test")
+    assert store._slate is not None
+
+    def forget_and_work() -> object:
+        signal.alarm(10)  # ends a child that hangs
+        store.forget()
+        memory.change("chat", "set", lambda rollout: rollout.replace(percent=5.0), who="test", why=None)
+        return observers.failures() or memory.counts("chat", 0) or "done"
+
+    locks: dict[str, Any] = {"ringing": store._slate._bell_lock, "counting": memory._lock, "telling": observers._counting}
+    inside, leave = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with locks[what]:
+            inside.set()
+            leave.wait(20)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    inside.wait(20)
+    try:
+        with Child(lambda: None, forget_and_work) as child:
+            assert child.go() == "done"
+    finally:
+        leave.set()
+        thread.join()
     store.close(clean=True)

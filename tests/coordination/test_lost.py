@@ -10,14 +10,18 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from podium.coordination import Coordinator
 from podium.coordination.coordinator import OnLost
+from podium.coordination.sqlite import SqliteLeases
+from podium.coordination.store import Entry
 from podium.errors import BudgetExceeded, LimitError, RateLimited, StoreError
-from podium.routing.limits import PICO, Limit
+from podium.routing.limits import MOST, PICO, Limit
 
 AT = time.time() // 60 * 60
 MONEY = Limit(kind="cost_usd", scope="user", id="jane", period="month", amount=PICO)
@@ -200,6 +204,34 @@ async def test_a_deleted_file_is_not_made_anew_by_whoever_runs(path: Path, opene
         await theirs.reserve([(MONEY, used + 1)], AT)
     assert caught.value.spent is not None
     assert caught.value.spent >= MONEY.amount // 2 / PICO
+
+
+def test_a_file_that_is_replaced_while_it_is_opened_is_lost_and_then_opened_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever went on in the old one would lease the same again."""
+    first = SqliteLeases(path)
+    first.attach(create=True)
+    first.close(clean=True)
+    connect = sqlite3.connect
+
+    def replaced_behind(*arguments: Any, **settings: Any) -> sqlite3.Connection:
+        opened: sqlite3.Connection = connect(*arguments, **settings)
+        monkeypatch.undo()
+        path.unlink()
+        first.attach(create=True)
+        return opened
+
+    monkeypatch.setattr(sqlite3, "connect", replaced_behind)
+    late = SqliteLeases(path)
+    with pytest.raises(StoreError, match="was deleted or replaced"):
+        late.attach(create=False)
+    assert late.attach(create=False).fresh_file
+    entry = Entry(limit=MINUTE, starts_us=0, ends_us=MOST, slot=late.take_slot(), keep=0, need=60)
+    assert late.exchange([entry])[0].granted >= 60
+    assert first.exchange([replace(entry, slot=first.take_slot())])[0].granted < 60
+    for store in (first, late):
+        store.close(clean=True)
 
 
 async def test_a_slate_that_is_taken_away_is_made_anew_and_nobody_is_taken_for_dead(path: Path, opened: Open) -> None:

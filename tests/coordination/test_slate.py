@@ -1,16 +1,18 @@
-"""A process's slate: what several threads do with it at once."""
+"""A process's slate: what several threads do with it at once, and whether a clock that is set matters."""
 
 from __future__ import annotations
 
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from podium.coordination.slate import Slate
+from podium.coordination.slate import Peer, Slate
+from podium.coordination.sqlite import FROZEN_AFTER_S
 
 
 @pytest.fixture
@@ -60,3 +62,16 @@ def test_ringing_a_slate_that_is_being_closed_writes_nowhere_else(tmp_path: Path
         ringing.join()
         current.close()
     assert wrong == []
+
+
+@pytest.mark.parametrize("by_s", [86400.0, -86400.0, 6.0])
+def test_a_clock_that_is_set_makes_nobody_look_frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_s: float) -> None:
+    slate = Slate(tmp_path)
+    peer = Peer(tmp_path, slate.name)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + by_s)
+    assert 0 <= peer.beaten_s_ago() < FROZEN_AFTER_S
+    slate.beat()
+    assert 0 <= peer.beaten_s_ago() < FROZEN_AFTER_S
+    peer.close()
+    slate.close()

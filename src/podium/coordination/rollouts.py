@@ -20,6 +20,7 @@ import os
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, Protocol
@@ -131,10 +132,16 @@ class MemoryRollouts:
     """Rollouts of one process, which end with it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._begin_anew()
         self._states: States = {}
         self._history: list[Change] = []
         self._counts: dict[Counted, int] = {}
+        here = weakref.WeakMethod(self._begin_anew)
+        os.register_at_fork(after_in_child=lambda: (begin := here()) and begin())
+
+    def _begin_anew(self) -> None:
+        """After a fork, in the child: no thread that may have held the lock is there any more."""
+        self._lock = threading.Lock()
 
     def open(self, seeds: Mapping[str, Rollout], *, who: str, known: Mapping[str, Rollout] | None = None) -> States:
         """Begin the rollouts that are not known."""
@@ -147,17 +154,9 @@ class MemoryRollouts:
     def _note(
         self, after: Rollout, before: Rollout | None, action: Action, who: str, why: str | None, undoes: int | None = None
     ) -> Change:
-        number = len(self._history) + 1
+        number, at = len(self._history) + 1, time.time()
         change = Change(
-            id=number,
-            name=after.name,
-            action=action,
-            at=time.time(),
-            who=who,
-            why=why,
-            before=before,
-            after=after,
-            undoes=undoes,
+            id=number, name=after.name, action=action, at=at, who=who, why=why, before=before, after=after, undoes=undoes
         )
         self._history.append(change)
         self._states = {**self._states, after.name: after}

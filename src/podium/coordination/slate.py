@@ -9,6 +9,7 @@ Rules.
 - `used` alone says what counts (it includes what is reserved) and is one aligned word, so that no death can tear it.
 - The file's room is written before it is mapped: a full disk is an error then, never a fault of memory later.
 - The bell is a FIFO beside it: one byte wakes its owner's leasing thread. Where a bell cannot be had, its owner looks often.
+- A beat is told by the clock that nobody sets, which all processes of a machine share.
 - Slates, locks and bells are of one machine, like the WAL of SQLite.
 """
 
@@ -103,7 +104,7 @@ class Slate:
 
     def beat(self) -> None:
         """Note that the leasing thread is at work."""
-        self._chunks[0][1][1] = int(time.time() * 1_000_000)
+        self._chunks[0][1][1] = int(time.monotonic() * 1_000_000)
 
     # --- the bell -------------------------------------------------------------------------------------------------------
 
@@ -189,7 +190,7 @@ class Peer:
     def beaten_s_ago(self) -> float:
         """Seconds since the process's leasing thread last said that it is at work."""
         header = self.read(0)
-        return float("inf") if header is None or header[0] != _MAGIC else time.time() - header[1] / 1_000_000
+        return float("inf") if header is None or header[0] != _MAGIC else time.monotonic() - header[1] / 1_000_000
 
     def ring(self) -> None:
         """Wake its leasing thread, if it has a bell."""

@@ -168,8 +168,9 @@ class SqliteLeases:
 
     def _connect(self, *, create: bool) -> None:
         uri = f"{self.path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
+        place = _place(self.path) if self.path.exists() else None  # one that is put there meanwhile is another
         self._db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=0)
-        self._place = _place(self.path)
+        self._place = place or _place(self.path)
         self._patiently("SELECT count(*) FROM sqlite_master")
         _check_kind(self._db, self.path)
         self._patiently("PRAGMA journal_mode=WAL")
@@ -224,8 +225,9 @@ class SqliteLeases:
             self._inherited.append(self._db)
         self._db = None
         self._hang_up()
-        self._drop_slate(remove=False)
-        self._place = self._identity = None
+        if self._slate is not None:
+            self._slate.forget()
+        self._slate = self._place = self._identity = None
         self._me = 0
 
     # --- transactions ---------------------------------------------------------------------------------------------------

@@ -14,7 +14,9 @@ Rules.
 from __future__ import annotations
 
 import logging
+import os
 import threading
+import weakref
 from collections.abc import Sequence
 from traceback import extract_tb
 from typing import Protocol, runtime_checkable
@@ -59,6 +61,12 @@ class Observers:
         self._plain: list[Observer] = [each for each in observers if not isinstance(each, Beginning)]
         self._beginning: list[tuple[str, Beginning]] = [(each.name, each) for each in observers if isinstance(each, Beginning)]
         self._failures: dict[str, int] = {}
+        self._begin_anew()
+        here = weakref.WeakMethod(self._begin_anew)
+        os.register_at_fork(after_in_child=lambda: (begin := here()) and begin())
+
+    def _begin_anew(self) -> None:
+        """After a fork, in the child: no thread that may have held the lock is there any more."""
         self._counting = threading.RLock()  # the collector may end a request while its thread is in here
 
     def begin(self, request: RequestFacts) -> Watch:
