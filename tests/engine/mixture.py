@@ -17,6 +17,7 @@ from engine.biller import Bill, Biller
 from making import Make
 from podium import Models
 from podium.errors import LimitError, PodiumError
+from podium.routing.compare import Side
 from podium.types import Attempt, Result
 
 CAPITAL = "What is the capital of France?"
@@ -109,6 +110,8 @@ class Mixture:
         self.ended: dict[str, tuple[Attempt, ...]] = {}
         """By request: the attempts that its result, or its error, tells of."""
         self.results: dict[str, Result] = {}
+        self.sides: list[Side] = []
+        """Of comparisons."""
         self.kinds: Counter[str] = Counter()
 
     async def ask(self, times: int) -> None:
@@ -121,6 +124,7 @@ class Mixture:
             self._timed_out,
             self._tier,
             self._turn,
+            self._compared,
             self._shadowed,
         ]
         for first in range(0, times, 4):
@@ -267,6 +271,15 @@ class Mixture:
         }
         spec, more = asked[kind]
         await self._ended(kind, named, self._models.generate_text(spec, **{"prompt": CAPITAL, **named, **more}))
+
+    async def _compared(self) -> None:
+        self._named()
+        self.kinds["compared"] += 1
+        new, old = self._drawn.sample(
+            ("tier:race", "tier:safe", "openai/gpt-4o", "openai/gpt-hangs", "openai/gpt-wrong", "groq/nobody-knows-me"), 2
+        )
+        compared = await self._models.compare(new=new, old=old, prompt=CAPITAL, timeout="300ms", metadata={"tags": ["eu"]})
+        self.sides += [compared.new, compared.old]
 
     async def _shadowed(self) -> None:
         named = self._named()

@@ -107,6 +107,18 @@ def check_results(told: Told, mixture: Mixture) -> None:
             assert result.cost_usd == (None if None in costs else sum(cost for cost in costs if cost is not None))
 
 
+def check_sides(told: Told, mixture: Mixture) -> None:
+    """A side of a comparison says what all of its attempts read, wrote and cost."""
+    assert mixture.sides
+    for side in mixture.sides:
+        recorded = [each for each in told.attempts if each.request.request_id == side.request_id]
+        costs = [each.cost_pico for each in recorded]
+        usages = [each.usage for each in recorded if each.usage is not None]
+        assert pico_usd(side.cost_usd) == (None if None in costs else sum(cost or 0 for cost in costs)), side
+        assert (side.input_tokens or 0) == sum(usage.total_input for usage in usages)
+        assert (side.output_tokens or 0) == sum(usage.total_output for usage in usages)
+
+
 def check_prices(told: Told) -> None:
     """Each cost is what the provider said, else its tokens times the rates of the config: worked out from the rates alone."""
     for each in told.attempts:
@@ -267,6 +279,17 @@ def of_text(usd: str) -> int:
     return pico
 
 
+def check_rollout(told: Told, models: Models) -> None:
+    """The rollout's own counts: its arms' calls, and what their shadows cost."""
+    arms = Counter(each.request.arm for each in told.requests)
+    counted = models.rollouts.usage("move")
+    assert (counted.legacy, counted.candidate) == (arms["legacy"], arms["candidate"])
+    shadow = models.rollouts.shadow("move")
+    costs = [each.cost_pico for each in told.attempts if each.request.is_shadow]
+    assert shadow.sent == arms["legacy_shadow"] + arms["candidate_shadow"] > 0
+    assert (pico_usd(shadow.spent_usd), shadow.unpriced) == (sum(cost or 0 for cost in costs), costs.count(None))
+
+
 async def check_limit(told: Told, models: Models) -> None:
     """What a limit says is spent is what its user's attempts cost; an unpriced one counts as nothing."""
     bill = Bill(number=0, usage={"prompt_tokens": 10**6, "completion_tokens": 10**6, "total_tokens": 2 * 10**6})
@@ -341,10 +364,12 @@ async def test_every_place_tells_the_same_of_any_mixture(
     await check_limit(told, models)
     assert len(told.requests) >= 82
     check_results(told, mixture)
+    check_sides(told, mixture)
     check_prices(told)
     check_provider(told, biller, sim)
     check_metrics(told, models)
     check_tracing(told, tracing)
+    await asyncio.to_thread(check_rollout, told, models)
     await asyncio.to_thread(check_usage, told, models.usage, any_names=store == "sqlite")
     if store == "sqlite":
         check_views(told, tmp_path)

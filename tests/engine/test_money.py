@@ -160,6 +160,30 @@ async def test_a_limited_request_reserves_by_the_prices_that_hold_when_it_begins
     assert reserved[1].total == 3 * reserved[0].total > 0
 
 
+async def test_the_price_on_record_is_the_one_that_an_attempt_was_charged_by_also_where_prices_come_meanwhile(
+    make: Make, tmp_path: Path
+) -> None:
+    path = tmp_path / "prices.json"
+
+    def say(rate: int) -> None:
+        path.write_text(json.dumps({"models": {"openai/gpt-4o": {"inputPerMillion": rate, "outputPerMillion": rate}}}))
+        os.utime(path, ns=(rate, rate))
+
+    say(1)
+    models = make(pricing_cache=str(path))
+    result = await models.generate_text("openai/gpt-4o", prompt=CAPITAL)
+    books, endpoint = models._books, models._state.endpoints[result.target, None]
+    charged = books.find_price(endpoint)
+    say(3)
+    books._look_at = 0.0  # as if the seconds until the next look were over between the two
+    assert books.price(endpoint) is charged
+    newer = books.find_price(endpoint)
+    assert newer is not None
+    assert charged is not None
+    assert newer.version != charged.version
+    assert books.price(endpoint) is newer
+
+
 async def test_an_unpriced_model_is_refused_under_a_cost_limit_and_told_how_to_price_it(make: Make, sim: Sim) -> None:
     tier = {"strategy": "first", "models": ["groq/nobody-knows-me"], "max_cost": 1}
     with pytest.raises(CostTooHigh, match="priced_as"):

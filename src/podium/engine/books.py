@@ -122,8 +122,13 @@ class Books:
             self._loading.start()
 
     def price(self, endpoint: Endpoint) -> Found | None:
-        """The price of what an endpoint sells, for the record; None where none is known, or costs are not tracked."""
-        return self.find_price(endpoint) if self.track_cost else None
+        """The price that an endpoint was last charged by, for the record; None where none is known, or costs are not tracked.
+
+        It does not look for a newer one: new prices may have come since the cost was worked out.
+        """
+        if not self.track_cost:
+            return None
+        return self.find_price(endpoint) if endpoint.price is None else endpoint.price[1]
 
     def find_price(self, endpoint: Endpoint) -> Found | None:
         """The price of what an endpoint sells; None where none is known. Limits of money need it in any case."""
