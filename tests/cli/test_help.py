@@ -1,5 +1,7 @@
+import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,6 +73,20 @@ def test_a_flag_is_shown_as_one_that_takes_no_value(podium: Run, arguments: tupl
 ])  # fmt: skip
 def test_what_may_be_left_out_stands_in_one_pair_of_brackets(podium: Run, arguments: tuple[str, ...], usage: str) -> None:
     assert usage in podium(*arguments, "--help").out
+
+
+def test_ctrl_c_while_a_command_is_being_loaded_is_no_defect(here: Path) -> None:
+    """The interrupt comes before the group of commands is made, and so before it could tell of it."""
+    code = (
+        "import signal, sys\n"
+        "from podium.cli import main\n"
+        "sys.argv = ['podium', 'providers']\n"
+        "main.typer.main.get_command = lambda app: signal.raise_signal(signal.SIGINT)\n"
+        "main.main()\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.stderr == "Interrupted.\n"
+    assert ran.returncode in (130, -signal.SIGINT), "which a shell calls 130"
 
 
 def test_help_into_a_full_disk_says_so(process: Run) -> None:

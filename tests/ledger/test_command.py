@@ -14,7 +14,10 @@ from rich.cells import cell_len
 
 from cli.conftest import Ran, Run, here, podium, terminal
 from ledger.made import NOON, ended, settled, started
+from podium.cli import complete
+from podium.cli.usage import NAMES
 from podium.ledger import Ledger
+from podium.ledger.store import GROUPINGS
 
 __all__ = ["here", "podium", "terminal"]  # fixtures
 
@@ -91,6 +94,27 @@ def test_a_name_in_csv_is_no_formula_and_a_number_stays_one(podium: Run, data: P
     assert shown == {"'=1+2", "'+cmd|' /C calc'!A0", "'-2+3", "'@SUM(A1)", "'\t=1", "-12.5", "+3", "a=b"}
     plain = json.loads(podium("usage", "--by", "user", "--json").out)["rows"]
     assert set(names) <= {row["user"] for row in plain}
+
+
+@pytest.mark.parametrize("columns", [48, 60, 80, 100])
+def test_a_narrow_terminal_has_fewer_figures_and_cuts_none_and_no_name(terminal: Run, data: Path, columns: int) -> None:
+    ran = terminal("usage", COLUMNS=str(columns), NO_COLOR="1")
+    plain = re.sub(r"\x1b\[\d*m", "", ran.out)
+    lines = plain.splitlines()
+    assert "…" not in plain
+    assert all(len(line.rstrip()) <= columns for line in lines[:5])
+    assert lines[0].split()[:3] == ["day", "model", "requests"]
+    assert lines[0].split()[-1] == "cost"
+    assert [lines[2].split()[place] for place in (0, 1, -1)] == ["2026-03-01", "gpt-4o-mini", "?"]
+    assert ("no room here for cached" in plain) == ("cached" not in lines[0])
+    assert ("cached" in lines[0]) == (columns == 100)
+
+
+def test_what_usage_is_kept_by_is_completed_name_after_name(podium: Run) -> None:
+    assert NAMES == GROUPINGS
+    assert complete.some_of(*NAMES)("day,m") == ["day,month", "day,model"]
+    assert complete.some_of(*NAMES)("model,mo") == ["model,month"]
+    assert complete.some_of(*NAMES)("te") == ["team"]
 
 
 def test_the_total_by_tag_counts_each_request_once(podium: Run, data: Path) -> None:

@@ -52,6 +52,17 @@ def one_of(*names: str) -> Callable[[str], list[str]]:
     return lambda incomplete: _fitting(names, incomplete)
 
 
+def some_of(*names: str) -> Callable[[str], list[str]]:
+    """Return what completes the last of several names with commas between them."""
+
+    def complete(incomplete: str) -> list[str]:
+        given, comma, last = incomplete.rpartition(",")
+        said = given.split(",")
+        return [f"{given}{comma}{name}" for name in _fitting(names, last) if name not in said]
+
+    return complete
+
+
 def _fitting(names: Any, incomplete: str) -> list[str]:
     return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
 

@@ -162,6 +162,9 @@ def errors_as_json(wanted: bool) -> Iterator[None]:
 
 def report_defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Write a defect of Podium's own as one line, or with its traceback where `PODIUM_DEBUG` is set (a `sys.excepthook`)."""
+    if issubclass(kind, KeyboardInterrupt):  # Ctrl-C while a command is still being loaded
+        say("Interrupted.")
+        return
     if os.environ.get("PODIUM_DEBUG"):
         traceback.print_exception(kind, error, trace)
         return

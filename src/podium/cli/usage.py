@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from podium.cli import console
+from podium.cli import complete, console
 from podium.cli.options import ConfigOption, Group, JsonOption, config_of
 from podium.cli.source import open_models
 from podium.errors import RequestError
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from podium.engine.models import Models
     from podium.ledger import Ledger, Price, Priced, Repriced, UsageRow
 
+NAMES = ("day", "month", "user", "team", "provider", "model", "target", "tier", "experiment", "rollout", "arm", "tag")
+"""What usage is kept by."""
+_MEASURES = ("cost", "requests", "tokens")
 _AGO = re.compile(r"(\d{1,4})([hdw])")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a formula begins with: users choose names, and a table of them is opened in a spreadsheet."""
@@ -65,7 +68,8 @@ def usage(
             "--by",
             "-b",
             metavar="NAMES",
-            help="Any of day, month, user, team, provider, model, target, tier, experiment, rollout, arm, tag, with commas.",
+            help=f"Any of {', '.join(NAMES)}, with commas.",
+            autocompletion=complete.some_of(*NAMES),
         ),
     ] = "day,model",
     since: SinceOption = None,
@@ -74,12 +78,18 @@ def usage(
         list[str] | None,
         typer.Option(
             "--where", "-w", metavar="NAME=VALUE", help="Only what has this value; several of one name: any of them.",
-            show_default=False,
+            show_default=False, autocompletion=complete.one_of(*(f"{name}=" for name in NAMES[2:])),
         ),
     ] = None,
     tz: ZoneOption = "UTC",
     plot: Annotated[bool, typer.Option("--plot", "-p", help="Draw it in the terminal.")] = False,
-    measure: Annotated[str, typer.Option("--measure", metavar="NAME", help="What to draw: cost, requests or tokens.")] = "cost",
+    measure: Annotated[
+        str,
+        typer.Option(
+            "--measure", metavar="NAME", help="What to draw: cost, requests or tokens.",
+            autocompletion=complete.one_of(*_MEASURES),
+        ),
+    ] = "cost",
     csv: Annotated[bool, typer.Option("--csv", help="Write CSV on stdout.")] = False,
     json: JsonOption = False,
     data: DataOption = None,
@@ -103,35 +113,21 @@ def usage(
         context.obj = (config_of(context, config), data)
         return
     with console.errors_as_json(json):
-        if plot + csv + json > 1:
-            raise RequestError("--plot, --csv and --json do not go together.", hint="Take one of them.")
-        if measure not in ("cost", "requests", "tokens"):
-            raise RequestError(f"--measure {measure} cannot be drawn.", hint="Draw cost, requests or tokens.")
+        _check_form(measure, plot=plot, csv=csv, json=json)
         arguments = {**load_window(since, until, tz), "where": _where(where or [])}
-        with _Asked(config_of(context, config), data) as asked:
-            rows = asked.ledger.usage(by, wait_s=asked.wait_s, **arguments)
-            summed = asked.ledger.usage((), wait_s=0, **arguments)
-            shadows = _shadows(asked.ledger, arguments)
-    names = list(rows[0].group) if rows else []
+        found = _find(config_of(context, config), data, by, arguments)
     if json:
-        told = {"total": _plain(summed[0]) if summed else None, "shadows": None if shadows is None else _plain(shadows)}
-        console.write_json({"rows": [_plain(row) for row in rows], **told})
+        _write_json(found)
     elif csv:
-        _write_csv(rows, names)
-    elif not rows:
-        console.say(_nothing(asked.folder))
+        _write_csv(found.rows, found.names)
+    elif not found.rows:
+        console.say(_nothing(found.folder))
+    elif plot:
+        _draw(found, measure)
     else:
-        from podium.cli import usage_table
-
-        terminal = console.console("out")
-        if plot:
-            usage_table.plot(terminal, rows, names, measure)
-        else:
-            usage_table.show(terminal, rows, names, summed[0])
-    if rows and not json:
-        _say_doubts(summed[0])
-        if shadows is not None and not ("arm" in names or "user" in names):
-            _say_shadows(shadows)
+        _show(found)
+    if not json:
+        _say_doubts(found)
 
 
 @app.command("reprice")
@@ -164,6 +160,39 @@ def reprice(
         console.write_json({"applied": apply, "models": [each.to_dict() for each in found]})
         return
     _show_repriced(found, apply)
+
+
+def _check_form(measure: str, *, plot: bool, csv: bool, json: bool) -> None:
+    """See that one form is wanted, and can be made. Raises `RequestError`."""
+    if plot + csv + json > 1:
+        raise RequestError("--plot, --csv and --json do not go together.", hint="Take one of them.")
+    if measure not in _MEASURES:
+        raise RequestError(f"--measure {measure} cannot be drawn.", hint="Draw cost, requests or tokens.")
+
+
+class _Found(NamedTuple):
+    """What is on record for a question."""
+
+    folder: str | None
+    rows: list[UsageRow]
+    summed: UsageRow | None
+    """All of it; None: nothing is."""
+    shadows: UsageRow | None
+    """What of it nobody waited for."""
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.rows[0].group) if self.rows else []
+
+
+def _find(config: str | None, data: str | None, by: str, arguments: dict[str, Any]) -> _Found:
+    with _Asked(config, data) as asked:
+        return _Found(
+            rows=asked.ledger.usage(by, wait_s=asked.wait_s, **arguments),
+            summed=next(iter(asked.ledger.usage((), wait_s=0, **arguments)), None),
+            shadows=_shadows(asked.ledger, arguments),
+            folder=asked.folder,
+        )
 
 
 class _Asked:
@@ -292,6 +321,31 @@ def _plain(row: UsageRow) -> dict[str, Any]:
     }
 
 
+def _write_json(found: _Found) -> None:
+    console.write_json(
+        {
+            "rows": [_plain(row) for row in found.rows],
+            "total": None if found.summed is None else _plain(found.summed),
+            "shadows": None if found.shadows is None else _plain(found.shadows),
+        }
+    )
+
+
+def _draw(found: _Found, measure: str) -> None:
+    from podium.cli import usage_table
+
+    usage_table.plot(console.console("out"), found.rows, found.names, measure)
+
+
+def _show(found: _Found) -> None:
+    from podium.cli import usage_table
+    from podium.ledger import UsageRow
+
+    dropped = usage_table.show(console.console("out"), found.rows, found.names, found.summed or UsageRow())
+    if dropped:
+        console.say(f"There is no room here for {', '.join(dropped)}: --csv and --json have all.", "dim")
+
+
 def _write_csv(rows: list[UsageRow], names: list[str]) -> None:
     import csv
     import io
@@ -339,9 +393,13 @@ def _say_shadows(shadows: UsageRow) -> None:
     )
 
 
-def _say_doubts(summed: UsageRow) -> None:
+def _say_doubts(found: _Found) -> None:
+    """Say what is in no sum, or in one that may be misread."""
     from podium.cli.usage_table import money
 
+    summed = found.summed
+    if summed is None or not found.rows:
+        return
     if summed.unknown:
         console.say(
             f"How {console.plural(summed.unknown, 'attempt')} ended nobody knows: their process died. "
@@ -355,6 +413,8 @@ def _say_doubts(summed: UsageRow) -> None:
             "`podium usage reprice`.",
             "yellow",
         )
+    if found.shadows is not None and not {"arm", "user"} & set(found.names):
+        _say_shadows(found.shadows)
 
 
 def _show_repriced(found: list[Repriced], applied: bool) -> None:

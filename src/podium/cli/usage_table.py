@@ -6,7 +6,7 @@ the parts of a bar differ in colour, and in shade where there are no colours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -28,6 +28,8 @@ _SHADES = "█▓▒░▚▞"
 _COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "red")
 _NARROWEST = 10
 _MOST_GAPS = 400
+_LEGIBLE = 24
+"""So much of a name stands on one line; what is longer is folded."""
 
 
 def money(amount: Decimal) -> str:
@@ -47,25 +49,48 @@ def tokens(count: int) -> str:
     return str(count)
 
 
-def show(terminal: Console, rows: Sequence[UsageRow], names: Sequence[str], summed: UsageRow) -> None:
-    """Print a table with its total."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_footer=bool(names), footer_style="bold")
+def show(terminal: Console, rows: Sequence[UsageRow], names: Sequence[str], summed: UsageRow) -> tuple[str, ...]:
+    """Print a table with its total; return the columns that the terminal has no room for."""
+    labels = {name: [_name(row.group[name]) for row in rows] for name in names}
+    figures = {name: [write(row) for row in (*rows, summed)] for name, write in _FIGURES.items()}
+    dropped = _dropped(terminal.width, {**{name: map(str, each) for name, each in labels.items()}, **figures})
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", footer_style="bold")
+    table.show_footer = bool(names)
     for place, name in enumerate(names):
-        table.add_column(name, footer="total" if place == 0 else "", overflow="fold")
-    columns: list[tuple[str, Callable[[UsageRow], str]]] = [
-        ("requests", lambda row: f"{row.requests:,}"),
-        ("errors", lambda row: f"{row.errors:,}" if row.errors else "-"),
-        ("attempts", lambda row: f"{row.attempts:,}"),
-        ("input", lambda row: tokens(row.tokens.total_input)),
-        ("cached", lambda row: tokens(row.tokens.cache_read) if row.tokens.cache_read else "-"),
-        ("output", lambda row: tokens(row.tokens.total_output)),
-        ("cost", lambda row: _priced(row.cost_usd, row.unpriced)),
-    ]
-    for name, write in columns:
-        table.add_column(name, footer=write(summed), justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(*(_name(row.group[name]) for name in names), *(write(row) for _, write in columns))
+        table.add_column(name, footer="total" if place == 0 else "", overflow="fold", no_wrap=name in ("day", "month"))
+    shown = [name for name in figures if name not in dropped]
+    for name in shown:
+        table.add_column(name, footer=figures[name][-1], justify="right", no_wrap=True)
+    for place in range(len(rows)):
+        table.add_row(*(labels[name][place] for name in names), *(figures[name][place] for name in shown))
     terminal.print(table)
+    return dropped
+
+
+_FIGURES: dict[str, Callable[[UsageRow], str]] = {
+    "requests": lambda row: f"{row.requests:,}",
+    "errors": lambda row: f"{row.errors:,}" if row.errors else "-",
+    "attempts": lambda row: f"{row.attempts:,}",
+    "input": lambda row: tokens(row.tokens.total_input),
+    "cached": lambda row: tokens(row.tokens.cache_read) if row.tokens.cache_read else "-",
+    "output": lambda row: tokens(row.tokens.total_output),
+    "cost": lambda row: _priced(row.cost_usd, row.unpriced),
+}
+_SPARED = ("cached", "attempts", "input", "output", "errors")
+"""What a narrow terminal goes without, the first first."""
+
+
+def _dropped(width: int, columns: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+    """The figures that must go, so that names and the others are legible in so many cells."""
+    widths = {
+        name: max(cell_len(name), *(min(cell_len(each), _LEGIBLE) if name not in _FIGURES else len(each) for each in cells), 0)
+        for name, cells in columns.items()
+    }
+    count = 0
+    while count < len(_SPARED) and sum(widths.values()) + 2 * len(widths) > width:
+        del widths[_SPARED[count]]
+        count += 1
+    return _SPARED[:count]
 
 
 def _priced(usd: Decimal, unpriced: int) -> str:
