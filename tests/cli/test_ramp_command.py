@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import yaml
 from cli.conftest import MODULE, Run
 from podium.coordination.ramps import Picture, SqliteRamps
 from podium.coordination.rollouts import SqliteRollouts
+from podium.engine.ramp.ramps import Ramps
+from podium.engine.rollout.rollouts import Rollouts
 from podium.routing.climb import Move, advance
 from podium.routing.guard import Evidence, Observation, Tally
 
@@ -249,3 +252,26 @@ def test_a_test_user_that_is_taken_back_leaves_the_ramp_alone(climbing: Path, po
     podium("rollout", "add-user", "chat", "ann")
     podium("rollout", "undo", "chat")
     assert "climbing at 10 %" in podium("rollout", "show", "chat").out
+
+
+@pytest.mark.parametrize("after", ["show", "state", "history"])
+def test_a_rollout_its_last_change_and_its_ramp_are_shown_as_of_one_moment(
+    climbing: Path, podium: Run, monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    assert podium("rollout", "ramp", "chat", "start").code == 0
+    store = SqliteRollouts(climbing.parent / "data" / "rollouts.sqlite3")
+    whose: type[Any] = Ramps if after == "state" else Rollouts
+    read: Callable[..., Any] = getattr(whose, after)
+
+    def overtaken(*arguments: Any, **settings: Any) -> Any:
+        found = read(*arguments, **settings)
+        monkeypatch.setattr(whose, after, read)
+        store.change("chat", "set", lambda rollout: rollout.replace(percent=75.0, stage=None), who="jane", why=None)
+        return found
+
+    monkeypatch.setattr(whose, after, overtaken)
+    shown = json.loads(podium("rollout", "show", "chat", "--json").out)
+    percent = 10 if after == "history" else 75
+    assert shown["rollout"]["percent"] == shown["last_change"]["after"]["percent"] == percent
+    assert shown["ramp"]["rollout"]["percent"] == percent
+    assert shown["ramp"]["climb"]["status"] == ("climbing" if percent == 10 else "stopped")

@@ -113,7 +113,7 @@ def show(
     def work(rollouts: Rollouts) -> _Standing:
         from podium.routing.rollout import unheard
 
-        rollout, changes = rollouts.show(name), rollouts.history(name, most=_ALL_CHANGES)
+        rollout, changes, state = _standing(rollouts, name)
         seed = changes[-1].after if changes and changes[-1].action == "seed" else rollout
         return _Standing(
             rollout=rollout,
@@ -121,7 +121,7 @@ def show(
             last=next(iter(changes), None),
             shadow=rollouts.shadows.get(name),
             shadows=rollouts.shadow(name, window),
-            state=rollouts.ramps.state(name),
+            state=state,
             course=rollouts.ramps.course(name),
             unheard=unheard(rollout, seed, rollouts.seeds[name]),
         )
@@ -304,6 +304,17 @@ def history(
         return
     for change in changes:
         console.write_out(f"{change.id:>4}  {'' if name else f'{change.name}: '}{_change(change)}\n")
+
+
+def _standing(rollouts: Rollouts, name: str) -> tuple[Rollout, Sequence[Change], RampState | None]:
+    """How a rollout stands, its changes, and how its ramp stands: all of one moment, as far as others leave one."""
+    rollout = rollouts.show(name)
+    for _ in range(5):
+        state, changes = rollouts.ramps.state(name), rollouts.history(name, most=_ALL_CHANGES)
+        rollout = changes[0].after if changes else rollout
+        if state is None or state.rollout == rollout:
+            break
+    return rollout, changes, state
 
 
 # --- words -----------------------------------------------------------------------------------------------------------
