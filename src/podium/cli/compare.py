@@ -35,10 +35,11 @@ from podium.cli.options import (
     YesOption,
     config_of,
 )
-from podium.cli.source import explaining_source, open_models
+from podium.cli.source import Opened, explaining_source, open_models
 
 if TYPE_CHECKING:
     from podium.cli.compared import Compared
+    from podium.cli.comparing import Comparing, Settings
     from podium.cli.pairs import Pair, Sides
     from podium.engine.forecast import Forecast
     from podium.engine.models import Models
@@ -94,52 +95,40 @@ def compare(
 
       podium compare prompts.jsonl --old gpt-4o --new tier:fast --max-cost 2 --max-tokens 300 --json
     """
-    from podium.cli.comparing import Comparing, Settings
-    from podium.cli.pairs import Sides, read_pairs
+    from podium.cli.comparing import Settings
+    from podium.cli.pairs import Sides
     from podium.routing.compare import load_judge
 
     with console.errors_as_json(json):
         ask = load_ask(
-            system=system,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            thinking=thinking,
-            output=output,
-            strict=strict,
+            system=system, max_tokens=max_tokens, temperature=temperature, thinking=thinking, output=output, strict=strict
         )
-        limit_usd = load_usd(max_cost)
+        settings = Settings(
+            command="compare", old=old, new=new, out=out, report=report, fresh=fresh, retry_failed=retry_failed,
+            concurrency=concurrency, max_cost_usd=load_usd(max_cost), yes=yes, quiet=quiet, json=json,
+        )  # fmt: skip
         check_files(prompts, out, report)
         check_pattern(answer_pattern)
         sides = Sides(old=old, new=new, judge=load_judge(judge), answer_pattern=answer_pattern)
         opened = open_models(config_of(context, config))
-        with explaining_source(opened):
-            pairs = read_pairs(
-                prompts, opened.models, sides, user_id=user, timeout=load_timeout(timeout), ask=ask, category=category
-            )
-        at_work = _Pairs(opened.models, sides)
-        comparing = Comparing(
-            opened.models,
-            pairs,
-            Settings(
-                command="compare",
-                old=old,
-                new=new,
-                out=out,
-                report=report,
-                fresh=fresh,
-                retry_failed=retry_failed,
-                concurrency=concurrency,
-                max_cost_usd=limit_usd,
-                yes=yes,
-                quiet=quiet,
-                json=json,
-            ),
-            ask=at_work.ask,
-            highest=at_work.highest,
-            renew=at_work.renew,
-        )
-        code = comparing.run()
+        pairs = _read(opened, prompts, sides, user_id=user, timeout=load_timeout(timeout), ask=ask, category=category)
+        code = _comparing(opened.models, pairs, sides, settings).run()
     raise typer.Exit(code)
+
+
+def _read(opened: Opened, prompts: str, sides: Sides, **settings: Any) -> list[Pair]:
+    """Read the whole file; nothing is sent yet."""
+    from podium.cli.pairs import read_pairs
+
+    with explaining_source(opened):
+        return read_pairs(prompts, opened.models, sides, **settings)
+
+
+def _comparing(models: Models, pairs: list[Pair], sides: Sides, settings: Settings) -> Comparing[Pair]:
+    from podium.cli.comparing import Comparing
+
+    at_work = _Pairs(models, sides)
+    return Comparing(models, pairs, settings, ask=at_work.ask, highest=at_work.highest, renew=at_work.renew)
 
 
 class _Pairs:

@@ -41,7 +41,9 @@ from podium.errors import RequestError
 
 if TYPE_CHECKING:
     from podium.cli.compared import Compared
+    from podium.cli.comparing import Comparing, Settings
     from podium.engine.forecast import Forecast
+    from podium.engine.models import Models
     from podium.engine.replay import Past
     from podium.ledger import Recording
 
@@ -132,7 +134,7 @@ def replay(
 
       podium replay --spec gpt-4o --candidate tier:fast --limit 50 --by user
     """
-    from podium.cli.comparing import Comparing, Settings
+    from podium.cli.comparing import Settings
     from podium.routing.compare import load_judge
 
     with console.errors_as_json(json):
@@ -145,30 +147,20 @@ def replay(
         at_work = _Replays(opened, asked, _load_by(by), load_judge(judge), answer_pattern, load_timeout(timeout))
         with explaining_source(opened):
             lines, note = at_work.find(rollout=rollout, spec=spec, most=limit, window=window, quiet=quiet)
-            comparing = Comparing(
-                opened.models,
-                lines,
-                Settings(
-                    command="replay",
-                    old=f"rollout {rollout}, legacy" if rollout else spec or "",
-                    new=asked,
-                    note=note,
-                    out=out,
-                    report=report,
-                    fresh=fresh,
-                    retry_failed=retry_failed,
-                    concurrency=concurrency,
-                    max_cost_usd=limit_usd,
-                    yes=yes,
-                    quiet=quiet,
-                    json=json,
-                ),
-                ask=at_work.ask,
-                highest=at_work.highest,
-                belongs=at_work.is_ours,
-            )
+            settings = Settings(
+                command="replay", old=f"rollout {rollout}, legacy" if rollout else spec or "", new=asked, note=note, out=out,
+                report=report, fresh=fresh, retry_failed=retry_failed, concurrency=concurrency, max_cost_usd=limit_usd,
+                yes=yes, quiet=quiet, json=json,
+            )  # fmt: skip
+            comparing = _comparing(opened.models, lines, at_work, settings)
         code = comparing.run()
     raise typer.Exit(code)
+
+
+def _comparing(models: Models, lines: list[Replayed], at_work: _Replays, settings: Settings) -> Comparing[Replayed]:
+    from podium.cli.comparing import Comparing
+
+    return Comparing(models, lines, settings, ask=at_work.ask, highest=at_work.highest, belongs=at_work.is_ours)
 
 
 def _load_by(name: str) -> By:

@@ -104,20 +104,11 @@ def run(
     questions = _questions_file(prompt, file)
     with console.errors_as_json(json and questions is None):
         ask = load_ask(
-            system=system,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            thinking=thinking,
-            output=output,
-            strict=strict,
+            system=system, max_tokens=max_tokens, temperature=temperature, thinking=thinking, output=output, strict=strict
         )
         call = {"user_id": user, "experiment": experiment, "pin": pin, "timeout": load_timeout(timeout)}
         if questions is None:
-            if out is not None or fresh:
-                raise RequestError(
-                    "--out and --fresh are for many prompts.",
-                    hint="Name a .jsonl file, or redirect: `podium run ... > answer.txt`.",
-                )
+            _refuse_options_of_many(out, fresh)
             ask["prompt"] = _prompt(prompt, file, spec)
         opened = open_models(config_of(context, config))
         if questions is None:
@@ -128,18 +119,18 @@ def run(
     from podium.cli import batch
 
     code = batch.run(
-        opened,
-        questions,
-        spec=spec or None,
-        call=call,
-        ask=ask,
-        out=out,
-        fresh=fresh,
-        concurrency=concurrency,
-        whole=json,
-        quiet=quiet,
-    )
+        opened, questions, spec=spec or None, call=call, ask=ask, out=out, fresh=fresh, concurrency=concurrency,
+        whole=json, quiet=quiet,
+    )  # fmt: skip
     raise typer.Exit(code)
+
+
+def _refuse_options_of_many(out: str | None, fresh: bool) -> None:
+    if out is not None or fresh:
+        raise RequestError(
+            "--out and --fresh are for many prompts.",
+            hint="Name a .jsonl file, or redirect: `podium run ... > answer.txt`.",
+        )
 
 
 # --- what was asked --------------------------------------------------------------------------------------------------
