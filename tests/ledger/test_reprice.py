@@ -1,6 +1,7 @@
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.made import NOON, settled, started, told_at_once
-from podium.ledger import Batch, Ended, Price, Priced, Settled, usd
+from podium.catalog.pricing import PriceBook
+from podium.engine.prices.book import load_prices
+from podium.ledger import Batch, Ended, Price, Priced, Settled, pico_usd, usd
 from podium.ledger.reprice import STEP, reprice
 from podium.ledger.sqlite import FILE_NAME, SqliteStore
+from podium.ledger.store import Sums
 from podium.ledger.usage import usage
 from podium.types import Usage
 
@@ -156,3 +160,54 @@ def test_many_attempts_are_priced_in_steps_each_once() -> None:
     assert [(each.attempts, each.changed) for each in found] == [(2 * STEP + 7, 2 * STEP + 7)]
     assert usage(store, ())[0].cost_usd == usd(7_000_000 * (2 * STEP + 7))
     store.close()
+
+
+# --- by the same prices -------------------------------------------------------------------------------------------------
+
+CHANGES = [
+    datetime(2026, 10, 12, tzinfo=UTC),
+    datetime(2026, 10, 14, 0, 30, tzinfo=UTC),
+    datetime(2026, 10, 14, 16, 30, tzinfo=UTC),
+]
+"""When service tiers got prices of their own, and when DeepSeek's days and nights begin."""
+COUNTS = st.sampled_from([0, 1, 7, 200_000, 200_001, 2**40])
+SAID = st.sampled_from([None, 0, 1, 3, 2.0, "2", -1, 2**70]).map(
+    lambda said: {"server_tool_use": {"web_search_requests": said}}
+)
+
+
+@pytest.fixture(scope="module")
+def book() -> PriceBook:
+    return load_prices(None)
+
+
+@settings(max_examples=200)
+@given(
+    st.builds(
+        Usage,
+        **dict.fromkeys(Sums.COUNTS[Sums.COUNTS.index("input") :], COUNTS),
+        extra=st.just({}) | st.fixed_dictionaries({"anthropic": SAID}),
+        reported_cost_usd=st.sampled_from([None, Decimal(0)]),
+    ),
+    st.sampled_from(["anthropic/claude-sonnet-4-5", "openai/gpt-5", "google/gemini-2.5-pro", "deepseek/deepseek-chat"]),
+    st.builds(
+        lambda change, apart: change.timestamp() + apart,
+        st.sampled_from(CHANGES),
+        st.sampled_from([0.0, -1e-6, 1e-6, -2.4e-7, -0.5]) | st.floats(-9e6, 9e6),
+    ),
+    st.sampled_from([None, {"service_tier": "flex"}, {"service_tier": "priority"}, {"speed": "fast"}]),
+)
+def test_what_is_on_record_costs_by_the_same_price_what_it_cost(
+    book: PriceBook, used: Usage, name: str, at: float, context: dict[str, str] | None
+) -> None:
+    price = book[name]
+    cost = pico_usd(price.cost(used, at, context))
+    attempts = [
+        settled(started(number, at=at, started_at=at), usage=used, cost_pico=cost, context=context) for number in (0, 1)
+    ]
+    store = SqliteStore(None)
+    store.apply(batch_of(attempts, at_once=True))
+    found = store.priced(since_us=None, until_us=None, after=None, most=3)
+    store.close()
+    again = [pico_usd(price.cost(old.usage, old.started_at, old.context)) for old in found]
+    assert again == [old.cost_pico for old in found] == [cost, cost]

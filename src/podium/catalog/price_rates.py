@@ -8,7 +8,8 @@ other; reasoning and spoken output are output; what is written for an hour costs
 Rules.
 - The counts of `Usage` are disjoint, so that each is charged by one rate.
 - A tier is chosen by the whole input, caches and audio included, and holds for every token of the request.
-- The last period that is active counts, else the first. Days begin at midnight UTC; a daily period's end is not within it, and
+- The last period that is active counts, else the first. Time is counted in microseconds, as the ledger keeps it: what is
+  priced again later is priced by the same period. Days begin at midnight UTC; a daily period's end is not within it, and
   one whose end is before its beginning spans midnight.
 - Variants go by what is known of the request (`{"service_tier": "priority"}`); of several that fit, the first that names a
   rate sets it.
@@ -33,6 +34,8 @@ Context = Mapping[str, str]
 """What is known of a request beyond its counts, by which variants are chosen: `service_tier`, `speed`."""
 
 DAY_S = 86_400
+_MOST_SEARCHES = 1 << 30
+"""No answer made more; a larger number is none."""
 _MOST_CONTEXTS = 64
 _PICO = 12
 _MILLION = 6
@@ -66,8 +69,8 @@ def _counts(usage: Usage) -> tuple[int, ...]:
 def web_searches(usage: Usage) -> int:
     """Count the web searches that Anthropic says it made (https://platform.claude.com/docs/en/agents-and-tools/tool-use/web-search-tool)."""
     made: Any = usage.extra.get("anthropic", {}).get("server_tool_use")
-    count = made.get("web_search_requests") if isinstance(made, dict) else None
-    return count if type(count) is int and count > 0 else 0
+    count: Any = made.get("web_search_requests") if isinstance(made, dict) else None
+    return int(count) if type(count) in (int, float) and 0 < count < _MOST_SEARCHES else 0
 
 
 class _Step:
@@ -322,11 +325,11 @@ class Price:
     # --- time -----------------------------------------------------------------------------------------------------------
 
     def _now(self, at: float | None) -> float:
-        if at is not None:
-            return at
-        if self._clock is None:
-            raise ValueError("This price depends on the time: say `at`, in seconds since the epoch.")
-        return self._clock()
+        if at is None:
+            if self._clock is None:
+                raise ValueError("This price depends on the time: say `at`, in seconds since the epoch.")
+            at = self._clock()
+        return round(at, 6)
 
     def period(self, at: float | None = None) -> int:
         """Return the number, from 0, of the period that holds at a time (default: now). Errors as for `cost`."""
