@@ -13,10 +13,10 @@ import yaml
 from rich.cells import cell_len
 
 from cli.conftest import Ran, Run, here, podium, terminal
-from ledger.made import NOON, ended, settled, started
+from ledger.made import NOON, ended, record, settled, started
 from podium.cli import complete
 from podium.cli.usage import NAMES
-from podium.ledger import Ledger
+from podium.ledger import Ledger, UsageRow
 from podium.ledger.store import GROUPINGS
 
 __all__ = ["here", "podium", "terminal"]  # fixtures
@@ -247,3 +247,24 @@ def test_repricing_shows_what_would_change_and_changes_it_when_told(podium: Run,
     assert after["gpt-4o"] == ("1.750437000000", 0)
     again = podium("usage", "reprice", "--until", "2026-03-02", "--apply", "--json")
     assert {each["model"]: each["changed"] for each in json.loads(again.out)["models"]}["gpt-4o"] == 0
+
+
+@pytest.mark.parametrize("by", ["model", "tag"])
+def test_the_total_is_that_of_the_rows_though_more_is_recorded_meanwhile(
+    podium: Run, data: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    read = Ledger.usage
+
+    def overtaken(ledger: Ledger, *arguments: Any, **settings: Any) -> list[UsageRow]:
+        found = read(ledger, *arguments, **settings)
+        monkeypatch.setattr(Ledger, "usage", read)
+        record(ledger, 20)
+        assert ledger.flush()
+        return found
+
+    monkeypatch.setattr(Ledger, "usage", overtaken)
+    document = json.loads(podium("usage", "--by", by, "--json").out)
+    rows = sum(row["requests"] for row in document["rows"])
+    # A request of several tags is in several rows, so their total is asked apart.
+    assert (rows, document["total"]["requests"]) == ((4, 4) if by == "model" else (5, 5))
+    assert json.loads(podium("usage", "--json").out)["total"]["requests"] == 5

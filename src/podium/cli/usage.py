@@ -187,12 +187,22 @@ class _Found(NamedTuple):
 
 def _find(config: str | None, data: str | None, by: str, arguments: dict[str, Any]) -> _Found:
     with _Asked(config, data) as asked:
+        rows = asked.ledger.usage(by, wait_s=asked.wait_s, **arguments)
         return _Found(
-            rows=asked.ledger.usage(by, wait_s=asked.wait_s, **arguments),
-            summed=next(iter(asked.ledger.usage((), wait_s=0, **arguments)), None),
+            rows=rows,
+            summed=_sum_up(rows, asked.ledger, arguments),
             shadows=_shadows(asked.ledger, arguments),
             folder=asked.folder,
         )
+
+
+def _sum_up(rows: list[UsageRow], ledger: Ledger, arguments: dict[str, Any]) -> UsageRow | None:
+    """What the rows come to; asked apart only where one request may be in several: more may be on record by then."""
+    from podium.ledger import total
+
+    if rows and "tag" in rows[0].group:
+        return next(iter(ledger.usage((), wait_s=0, **arguments)), None)
+    return total(rows) if rows else None
 
 
 class _Asked:
