@@ -65,6 +65,27 @@ live = read_folder(folder).live
 publisher.close()
 print(status, live, total(folder))
 """
+EXITING = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from observe.making import ended
+from observe.test_share import total
+from podium.observe.metrics import Metrics
+from podium.observe.share import Publisher
+from waiting import wait_until
+folder = Path(sys.argv[1])
+metrics = Metrics()
+publisher = Publisher(metrics, folder, every_s=3600)
+publisher.start()
+metrics.observe(ended())
+wait_until(lambda: total(folder) == 1)
+for _ in range(6):
+    metrics.observe(ended())
+if os.fork() == 0:
+    sys.exit()
+os.wait()
+"""
 TESTS = str(Path(__file__).parents[1])
 
 
@@ -256,6 +277,11 @@ def test_what_is_deleted_under_a_living_process_multiplies_no_count(tmp_path: Pa
         assert (total(folder), read_folder(folder).live) == (count, 1)
     publisher.close()
     assert (total(folder), read_folder(folder).live) == (4, 0)
+
+
+def test_what_a_process_counts_last_is_written_when_it_exits_and_closes_nothing(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-W", "ignore", "-c", EXITING, str(tmp_path), TESTS], check=True)
+    assert (total(tmp_path), read_folder(tmp_path).live) == (7, 0)
 
 
 def test_a_file_that_cannot_be_found_hides_no_other(tmp_path: Path) -> None:

@@ -9,12 +9,14 @@ Rules.
 - What dead processes counted stays: a writer folds it into `ended.json`, by the name of each file, so that a crash in between
   counts nothing twice. Counters therefore do not fall when a worker is replaced. A writer that finds nobody alive, and nothing
   younger than five minutes, starts over at zero.
+- A process that exits without closing anything writes a last time; one that is killed loses what it counted in its last second.
 - A folder, or a lock, that is deleted under a process that lives is made anew at its next write.
 - A folder that cannot be written costs no request: it is counted, and logged once.
 """
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import logging
 import os
@@ -211,6 +213,8 @@ class Publisher:
         self._renew()
         this = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _forked(this()))
+        self._at_exit = lambda: _exiting(this())
+        atexit.register(self._at_exit)
 
     def _renew(self) -> None:
         self._name = f"{os.getpid()}-{time.time_ns() // 1000}-{secrets.token_hex(4)}"
@@ -273,6 +277,7 @@ class Publisher:
 
     def close(self) -> None:
         """Write a last time, and let go. What was counted stays in the folder."""
+        atexit.unregister(self._at_exit)
         self._metrics.on_change = None
         with self._starting:
             self._closing.set()
@@ -307,6 +312,12 @@ def _stands(path: Path, descriptor: int) -> bool:
         return os.path.samestat(os.stat(path), os.fstat(descriptor))
     except FileNotFoundError:
         return False
+
+
+def _exiting(publisher: Publisher | None) -> None:
+    """Write what was counted since the last time, where nobody closes it."""
+    if publisher is not None:
+        publisher.close()
 
 
 def _forked(publisher: Publisher | None) -> None:
