@@ -177,6 +177,28 @@ def test_the_config_may_be_named_before_the_command_after_it_or_in_the_environme
 # --- as a process ----------------------------------------------------------------------------------------------------
 
 
+def test_a_config_may_come_from_stdin_where_it_says_where_records_go(process: Run, config: Path, here: Path) -> None:
+    written = config.read_text().replace("jane.yaml", str(here / "jane.yaml"))
+    config.unlink()
+    refused = process("run", "openai/gpt-4o", "What is the capital of France?", "-c", "-", stdin=written)
+    assert (refused.code, refused.out) == (2, "")
+    assert "Set PODIUM_DATA to a folder, or `data_dir` in the config." in refused.err
+    ran = process(
+        "run", "openai/gpt-4o", "What is the capital of France?", "-c", "-", stdin=written, PODIUM_DATA=str(here / "data")
+    )
+    assert (ran.code, ran.out) == (0, "Paris\n")
+    assert (here / "data" / "ledger.sqlite3").exists()
+    assert "error: this is not YAML" in process("check", "-", stdin="providers: [").out
+
+
+def test_a_ledger_that_cannot_be_kept_is_said_with_the_answer(process: Run, config: Path, here: Path) -> None:
+    (here / "file").write_text("in the way")
+    ran = process("run", "openai/gpt-4o", "What is the capital of France?", PODIUM_DATA=str(here / "file" / "data"))
+    assert (ran.code, ran.out) == (0, "Paris\n")
+    assert "The ledger's folder " in ran.err
+    assert "Until then the ledger is in memory, and ends with the process." in ran.err
+
+
 @pytest.mark.usefixtures("config")
 def test_a_terminal_sees_the_answer_and_who_gave_it(terminal: Run) -> None:
     ran = terminal("run", "tier:agreed", PARIS)

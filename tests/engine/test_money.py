@@ -278,12 +278,13 @@ async def test_metrics_count_what_happened_and_can_be_turned_off(make: Make, sim
 
 
 async def test_a_full_ledger_refuses_where_that_is_wanted_and_a_folder_that_cannot_be_made_does_not_stop_a_request(
-    make: Make, tmp_path: Path
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     models = make(data_dir=str(tmp_path / "file" / "data"))
     assert (await models.generate_text("openai/gpt-4o", prompt=CAPITAL)).text == "Paris"
     assert "in memory" in models.statistics()["problems"][0]
+    assert models.statistics()["problems"] == [each.getMessage() for each in caplog.records if each.name == "podium.ledger"]
 
 
 async def test_no_ledger_is_kept_where_none_is_wanted(make: Make) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from podium.cli import console
 from podium.cli.options import ConfigOption, JsonOption, config_of
-from podium.cli.source import FILE_NAME, find_config
+from podium.cli.source import FILE_NAME, find_config, path_of
 from podium.errors import RequestError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def check(
                 hint="Name files (`podium check FILES`), or write one: `podium init`.",
             )
         files = [str(found)]
-    problems = config_room.check_files(files)
+    problems = config_room.check_files([path_of(each) for each in files])
     errors = [problem for problem in problems if problem.severity == "error"]
     bad = bool(errors) or (strict and bool(problems))
     if json:

@@ -15,7 +15,7 @@ ConfigOption = Annotated[
         "--config",
         "-c",
         metavar="PATH",
-        help="Config file. Default: $PODIUM_CONFIG, else ./podium.yaml, else the keys in the environment.",
+        help="Config file, - for stdin. Default: $PODIUM_CONFIG, else ./podium.yaml, else the keys in the environment.",
         show_default=False,
     ),
 ]

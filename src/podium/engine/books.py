@@ -10,6 +10,7 @@ Rules.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from podium.coordination.coordinator import Coordinator
     from podium.coordination.limits import Limits
 
+_LOG = logging.getLogger("podium.ledger")
 _LOOK_EVERY_S = 10.0
 """How often a running process looks whether new prices were fetched."""
 _FORK_WAIT_S = 5.0
@@ -218,6 +220,7 @@ class Books:
                 if settings.on_full == "refuse":
                     raise
                 self.problems.append(f"{error} Until then the ledger is in memory, and ends with the process.")
+                _LOG.warning("%s", self.problems[-1])
         return Ledger.open(None, store="memory:", payloads=settings.payloads, retention=retention)
 
     # --- observers ------------------------------------------------------------------------------------------------------
