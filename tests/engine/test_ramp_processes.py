@@ -52,6 +52,17 @@ async def main():
 asyncio.run(main())
 """
 
+_SCRIPT = """
+import json, sys
+from podium import create_models
+
+models = create_models(**json.loads(sys.argv[1]))
+models.rollouts.ramps.beat_s = 3600.0
+models.rollouts.show("chat")
+for user in ("ann", "jane", "joe"):
+    models.sync.generate_text("chat", user_id=user, prompt="Hello", max_tokens=4)
+"""
+
 
 @pytest.fixture
 def sim() -> Iterator[Sim]:
@@ -181,3 +192,16 @@ def test_a_child_after_a_fork_hears_for_itself_and_both_file_in_one_store(sim: S
     ask("chat", user_id="parent-later", prompt="Hello")
     models.sync.close()
     assert filed() == 5
+
+
+def test_what_a_script_hears_counts_though_it_exits_and_closes_nothing(sim: Sim, tmp_path: Path) -> None:
+    settings = config(sim, tmp_path / "data", steps=[50, 100], dwell="1h", longest="2h")
+    models = create_models(**settings)
+    models.rollouts.ramps.start("chat")
+    models.sync.close()
+    subprocess.run([sys.executable, "-c", _SCRIPT, json.dumps(settings)], check=True)
+    ramps = SqliteRamps(SqliteRollouts(tmp_path / "data" / "rollouts.sqlite3"))
+    picture = ramps.picture("chat")
+    assert picture is not None
+    assert sum(drawn.candidate + drawn.legacy for drawn in picture.evidence.drawn) == 3
+    assert ramps.leader() is None

@@ -1,11 +1,12 @@
 """The thread that works for a process's climbs.
 
 Rules. It begins with the first news of a climb, does not keep its `Ramps` (where nobody else does, it ends), and files what was
-heard last before it ends. A store that does not answer is told once, and tried again every second.
+heard last before it ends, be it with the interpreter. A store that does not answer is told once, and tried again every second.
 """
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 import weakref
@@ -31,9 +32,13 @@ class RampWatch:
         self.failures = 0
         self._thread = threading.Thread(target=self._serve, args=(weakref.ref(ramps), beat_s), name="podium-ramps", daemon=True)
         self._thread.start()
+        this = weakref.ref(self)
+        self._at_exit = lambda: (watch := this()) and watch.stop()
+        atexit.register(self._at_exit)
 
     def stop(self, wait_s: float = _END_WAIT_S) -> bool:
         """End it; return whether it has let go of the store."""
+        atexit.unregister(self._at_exit)
         self._over.set()
         self._thread.join(wait_s)
         return not self._thread.is_alive()
