@@ -1,7 +1,7 @@
 """A provider that bills as it is told: its answers, their counts and their failures are in what it is asked.
 
-It speaks OpenAI's dialect over HTTP. The last message of a request is a `Bill` as JSON; what was billed is kept, request by
-request, so that others' books can be held against it.
+It speaks OpenAI's dialect and Anthropic's over HTTP. The last message of a request is a `Bill` as JSON; what was billed is
+kept, request by request, so that others' books can be held against it.
 """
 
 from __future__ import annotations
@@ -58,11 +58,12 @@ class Biller:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"http://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Biller:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self._serve)
+        app.router.add_post("/v1/messages", self._serve)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -87,6 +88,8 @@ class Biller:
             error = {"error": {"message": "Not now.", "type": "server_error"}}
             return web.json_response(error, status=billed.status, headers={"retry-after": "0", "retry-after-ms": "1"})
         billed.status = 200
+        if request.path.endswith("messages"):
+            return await (self._stream_claude if asked.get("stream") else self._whole_claude)(request, billed)
         envelope = {"id": f"bill-{bill.number}", "model": asked["model"], "created": 1, "service_tier": bill.tier}
         return await (self._stream if asked.get("stream") else self._whole)(request, billed, envelope)
 
@@ -112,6 +115,36 @@ class Biller:
         await response.write(b"data: [DONE]\n\n")
         return response
 
+    async def _whole_claude(self, request: web.Request, billed: Billed) -> web.StreamResponse:
+        await asyncio.sleep(billed.bill.pause_s * len(WORDS))
+        billed.whole = True
+        content = [{"type": "text", "text": "".join(WORDS)}]
+        return web.json_response(_message(billed, content) | {"stop_reason": "end_turn", "usage": billed.bill.usage})
+
+    async def _stream_claude(self, request: web.Request, billed: Billed) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        usage = billed.bill.usage or {}
+        begun = {"input_tokens": 1, "output_tokens": 1} if billed.bill.usage_in == "twice" else {**usage, "output_tokens": 1}
+        await response.write(_event({"type": "message_start", "message": _message(billed, []) | {"usage": begun}}))
+        block: dict[str, Any] = {"type": "text", "text": ""}
+        await response.write(_event({"type": "content_block_start", "index": 0, "content_block": block}))
+        for word in WORDS:
+            await asyncio.sleep(billed.bill.pause_s)
+            delta = {"type": "text_delta", "text": word}
+            await response.write(_event({"type": "content_block_delta", "index": 0, "delta": delta}))
+        await response.write(_event({"type": "content_block_stop", "index": 0}))
+        counted = usage if billed.bill.usage_in == "twice" else {"output_tokens": usage.get("output_tokens")}
+        await response.write(_event({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": counted}))
+        billed.whole = True
+        await response.write(_event({"type": "message_stop"}))
+        return response
+
+
+def _message(billed: Billed, content: list[dict[str, Any]]) -> dict[str, Any]:
+    envelope = {"id": f"msg_{billed.bill.number}", "type": "message", "role": "assistant", "model": billed.model}
+    return {**envelope, "content": content, "stop_reason": None, "stop_sequence": None}
+
 
 def _usage(bill: Bill, *, first: bool, last: bool) -> dict[str, Any]:
     """What a chunk of a stream says of the counts."""
@@ -132,4 +165,5 @@ def _usage(bill: Bill, *, first: bool, last: bool) -> dict[str, Any]:
 
 
 def _event(document: dict[str, Any]) -> bytes:
-    return b"data: " + msgspec.json.encode(document) + b"\n\n"
+    name = f"event: {document['type']}\n".encode() if "type" in document else b""
+    return name + b"data: " + msgspec.json.encode(document) + b"\n\n"

@@ -34,8 +34,9 @@ RATES: dict[str, dict[str, Any]] = {
     "heard": {"input": 4, "output": 16, "input_audio": 40, "output_audio": 80},
     "dear": {"input": 100, "output": 100},
     "free": {"input": 0, "output": 0},
+    "searching": {"input": 3, "output": 15, "cached_input": 0.3, "cache_write_1h": 6, "per_web_search": 0.01},
 }
-"""USD a million tokens, of the models of `house`; `fine` costs parts of a pico-dollar."""
+"""USD a million tokens, of the models of both houses; `fine` costs parts of a pico-dollar, `searching` is Claude's."""
 
 
 class Clock:
@@ -60,11 +61,12 @@ def models_of(make: Make, biller: Biller, **config: Any) -> Models:
     one = {"experiments": {"one": {"strategy": "first", "providers": ["house/usual"]}}, "timezone": "Etc/GMT+12"}
     return make(
         providers={
-            "house": {"base_url": biller.url},
-            "openai-us": {"kind": "openai", "base_url": biller.url, "api_key": "sk-of-a-test-0123456789"},
+            "house": {"base_url": f"{biller.url}/v1"},
+            "claude-house": {"dialect": "anthropic", "base_url": biller.url, "models": ["usual", "searching"]},
+            "openai-us": {"kind": "openai", "base_url": f"{biller.url}/v1", "api_key": "sk-of-a-test-0123456789"},
         },
         prices={
-            **{f"house/{model}": rates for model, rates in RATES.items()},
+            **{f"{house}/{model}": rates for model, rates in RATES.items() for house in ("house", "claude-house")},
             "house/fee": {**RATES["usual"], "per_request": 94},
         },
         tiers={
@@ -124,6 +126,7 @@ class Mixture:
             self._timed_out,
             self._tier,
             self._turn,
+            self._claude,
             self._compared,
             self._shadowed,
         ]
@@ -160,7 +163,7 @@ class Mixture:
 
     def _house(self, named: dict[str, Any]) -> tuple[str, str]:
         """A model, and how it bills."""
-        model = self._drawn.choice([*RATES, "unpriced"])
+        model = self._drawn.choice(["usual", "fine", "heard", "dear", "free", "unpriced"])
         # Nothing is reserved for it, so its user's limit does not hear of what its provider says it cost after all.
         unseen = named["user_id"] == "jane" and model in ("free", "unpriced")
         return f"house/{model}", self._bill(reports=not unseen).prompt()
@@ -208,6 +211,24 @@ class Mixture:
         named = self._named()
         model, prompt = self._house(named)
         await self._ended("streamed", named, self._call(model, streamed=True, prompt=prompt, **named))
+
+    async def _claude(self) -> None:
+        """Answered in Anthropic's dialect, whose counts do not overlap."""
+        named, drawn = self._named(), self._drawn
+        counts = (0, 1, 7, 4_096, 200_000)
+        hour, minutes = drawn.choice(counts), drawn.choice(counts)
+        usage: dict[str, Any] = {
+            "input_tokens": drawn.choice(counts[1:]),
+            "output_tokens": drawn.choice(counts),
+            "cache_read_input_tokens": drawn.choice((*counts, None)),
+            "cache_creation_input_tokens": hour + minutes,
+            "cache_creation": {"ephemeral_5m_input_tokens": minutes, "ephemeral_1h_input_tokens": float(hour)},
+            "server_tool_use": {"web_search_requests": drawn.choice((0, 1, 3))},
+        }
+        where: Any = drawn.choice(("end", "twice"))
+        bill = Bill(number=self._number, usage=usage, usage_in=where)
+        spec = drawn.choice(("claude-house/searching", "claude-house/searching", "claude-house/usual"))
+        await self._ended("claude", named, self._call(spec, streamed=drawn.random() < 0.6, prompt=bill.prompt(), **named))
 
     async def _left(self) -> None:
         named = self._named()

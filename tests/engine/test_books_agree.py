@@ -43,9 +43,11 @@ from podium.ledger.store import Priced
 from podium.observe.otel import OpenTelemetry
 from podium.observe.prometheus import prometheus_text
 from podium.sim import Sim
+from podium.types import Usage
 from waiting import until
 
 AZORES = "Atlantic/Azores"
+HOUSES = ("house", "claude-house")
 ZONES = ("UTC", "Europe/Berlin", "Asia/Kathmandu", "America/St_Johns", AZORES)
 NAMES = ("user", "team", "provider", "model", "target", "tier", "experiment", "rollout", "arm", "tag")
 
@@ -128,7 +130,7 @@ def check_prices(told: Told) -> None:
             assert each.cost_pico == pico_usd(each.usage.reported_cost_usd)
         elif each.provider == "local":
             assert each.cost_pico == 0
-        elif each.provider == "house":
+        elif each.provider in HOUSES:
             rates = RATES.get(each.model)
             assert each.cost_pico == (None if rates is None else pico_usd(cost_by(rates, each.usage)))
 
@@ -137,12 +139,18 @@ def check_provider(told: Told, biller: Biller, sim: Sim) -> None:
     """What was not estimated is just what the providers counted; each of their requests is an attempt."""
     answered = [each for each in told.attempts if each.usage is not None and not each.estimated]
     for each in answered:
-        if each.provider not in ("house", "openai-us"):
+        if each.provider not in (*HOUSES, "openai-us"):
             continue
         assert each.usage is not None
         number = int(each.request.request_id.rpartition("-")[2])
         said = next(other.bill.usage for other in biller.billed if other.bill.number == number and other.whole)
         assert said is not None
+        if each.provider == "claude-house":
+            read = said["cache_read_input_tokens"] or 0
+            assert each.usage.total_input == said["input_tokens"] + read + said["cache_creation_input_tokens"]
+            assert each.usage.cache_write_1h == said["cache_creation"]["ephemeral_1h_input_tokens"]
+            assert each.usage.total_output == said["output_tokens"]
+            continue
         assert each.usage.total_input == said["prompt_tokens"]
         thought = (said.get("completion_tokens_details") or {}).get("reasoning_tokens")
         beside = thought if isinstance(thought, int) and said.get("total_tokens") == sum_of(said) + thought else 0
@@ -155,7 +163,7 @@ def check_provider(told: Told, biller: Biller, sim: Sim) -> None:
         (each.provider, each.model, each.input_tokens, each.tokens) for each in sim.requests if each.outcome == "finished"
     )
     for each in answered:
-        if each.provider not in ("house", "openai-us"):
+        if each.provider not in (*HOUSES, "openai-us"):
             assert each.usage is not None
             whole[each.provider, str(each.upstream_model), each.usage.total_input, each.usage.total_output] -= 1
     assert not -whole
@@ -291,16 +299,22 @@ def check_rollout(told: Told, models: Models) -> None:
 
 
 async def check_limit(told: Told, models: Models) -> None:
-    """What a limit says is spent is what its user's attempts cost; an unpriced one counts as nothing."""
+    """A limit has spent what its user's attempts cost; where nobody knows that, what was reserved for them."""
     bill = Bill(number=0, usage={"prompt_tokens": 10**6, "completion_tokens": 10**6, "total_tokens": 2 * 10**6})
     with suppress(LimitError):
         await models.generate_text("house/usual", user_id="jane", prompt=bill.prompt(), request_id="request-0")
-    spent = sum(each.cost_pico or 0 for each in told.attempts if each.request.user_id == "jane")
+    janes = [each for each in told.attempts if each.request.user_id == "jane"]
+    spent = sum((each.reserved_pico or 0) if each.cost_pico is None else each.cost_pico for each in janes)
     with pytest.raises(BudgetExceeded) as caught:
         await models.generate_text("house/fee", user_id="jane", prompt=STORY, max_tokens=10)
     assert caught.value.spent is not None
     assert pico_usd(Decimal(caught.value.spent)) == spent > 0
     assert caught.value.reserved == 0
+
+
+def times_cost(times: int, rates: dict[str, Any], used: Usage) -> int | None:
+    cost = cost_by(rates, used)
+    return None if cost is None else pico_usd(times * cost)
 
 
 def check_repricing(told: Told, models: Models, folder: Path) -> None:
@@ -309,19 +323,19 @@ def check_repricing(told: Told, models: Models, folder: Path) -> None:
     assert ledger is not None
 
     def today(old: Priced, times: int = 1) -> Price | None:
-        rates = RATES.get(old.model) if old.provider == "house" else None
+        rates = RATES.get(old.model) if old.provider in HOUSES else None
         if rates is None or old.usage.reported_cost_usd:
             return None
-        return Price(cost_pico=pico_usd(times * cost_by(rates, old.usage)), price_version="new", price_source="test")
+        return Price(cost_pico=times_cost(times, rates, old.usage), price_version="new", price_source="test")
 
     assert [each for each in ledger.reprice(today) if each.changed] == []
     ledger.reprice(lambda old: today(old, 3), apply=True)
     changed = Told()
     changed.requests = told.requests
     for each in told.attempts:
-        rates = RATES.get(each.model) if each.provider == "house" else None
+        rates = RATES.get(each.model) if each.provider in HOUSES else None
         if rates is not None and each.usage is not None and not each.usage.reported_cost_usd:
-            each = each.replace(cost_pico=pico_usd(3 * cost_by(rates, each.usage)))
+            each = each.replace(cost_pico=times_cost(3, rates, each.usage))
         changed.attempts.append(each)
     check_usage(changed, models.usage, any_names=True)
     check_views(changed, folder)

@@ -98,19 +98,24 @@ def of_row(row: UsageRow) -> Figures:
     return (row.requests, row.errors, row.attempts, row.failed, row.unpriced, *tokens, int(cost))
 
 
-def cost_by(rates: dict[str, Any], usage: Usage) -> Decimal:
-    """What a usage costs by the rates of the config, in USD a million tokens."""
+def cost_by(rates: dict[str, Any], usage: Usage) -> Decimal | None:
+    """What a usage costs by the rates of the config, in USD a million tokens; None where it has what they do not say."""
     parents = {
-        "cached_input": "input",
-        "cache_write": "input",
-        "reasoning": "output",
-        "input_audio": "input",
-        "output_audio": "output",
-    }
+        "cached_input": "input", "cache_write": "input", "cache_write_1h": "cache_write", "reasoning": "output",
+        "input_audio": "input", "output_audio": "output",
+    }  # fmt: skip
     counts = {
         "input": usage.input, "output": usage.output, "cached_input": usage.cache_read, "cache_write": usage.cache_write,
-        "reasoning": usage.reasoning, "input_audio": usage.input_audio, "output_audio": usage.output_audio,
+        "cache_write_1h": usage.cache_write_1h, "reasoning": usage.reasoning, "input_audio": usage.input_audio,
+        "output_audio": usage.output_audio,
     }  # fmt: skip
     exact = {name: Decimal(str(rate)) for name, rate in rates.items()}
-    tokens = sum((count * exact.get(name, exact[parents.get(name, name)]) for name, count in counts.items()), Decimal(0))
-    return tokens / 10**6 + exact.get("per_request", Decimal(0))
+    for name, parent in parents.items():
+        exact.setdefault(name, exact[parent])
+    cost = sum((count * exact[name] for name, count in counts.items()), Decimal(0)) / 10**6 + exact.get(
+        "per_request", Decimal(0)
+    )
+    searches = usage.extra.get("anthropic", {}).get("server_tool_use", {}).get("web_search_requests", 0)
+    if not searches:
+        return cost
+    return cost + searches * exact["per_web_search"] if "per_web_search" in exact else None
