@@ -177,17 +177,16 @@ def test_the_config_may_be_named_before_the_command_after_it_or_in_the_environme
 # --- as a process ----------------------------------------------------------------------------------------------------
 
 
-def test_a_config_may_come_from_stdin_where_it_says_where_records_go(process: Run, config: Path, here: Path) -> None:
-    written = config.read_text().replace("jane.yaml", str(here / "jane.yaml"))
+def test_a_config_may_come_from_stdin_and_is_then_as_one_of_the_current_folder(process: Run, config: Path, here: Path) -> None:
+    """Users' files and records are there; `/dev` gets none."""
+    written = config.read_text()
     config.unlink()
-    refused = process("run", "openai/gpt-4o", "What is the capital of France?", "-c", "-", stdin=written)
-    assert (refused.code, refused.out) == (2, "")
-    assert "Set PODIUM_DATA to a folder, or `data_dir` in the config." in refused.err
-    ran = process(
-        "run", "openai/gpt-4o", "What is the capital of France?", "-c", "-", stdin=written, PODIUM_DATA=str(here / "data")
-    )
-    assert (ran.code, ran.out) == (0, "Paris\n")
-    assert (here / "data" / "ledger.sqlite3").exists()
+    for named in ("-", "/dev/stdin"):
+        ran = process("run", "openai/gpt-4o", "What is the capital of France?", "-c", named, stdin=written)
+        assert (ran.code, ran.out) == (0, "Paris\n")
+    assert (here / ".podium" / "ledger.sqlite3").exists()
+    assert "1. groq/llama-3.1-8b-instant" in process("explain", "user:jane:mine", "-c", "-", stdin=written).out
+    assert process("check", "-", stdin=written).code == 0
     assert "error: this is not YAML" in process("check", "-", stdin="providers: [").out
 
 

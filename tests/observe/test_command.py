@@ -99,9 +99,16 @@ def test_the_data_folder_is_that_of_the_config_and_of_the_environment(data: Path
 
 
 def test_an_empty_folder_is_said_to_be_empty(data: Path) -> None:
+    (data / "nothing").mkdir()
     ran = run("--data", str(data / "nothing"))
     assert ran.exit_code == 0
     assert "No process with this data folder has answered a request" in ran.stdout
+
+
+def test_a_folder_that_is_not_there_is_an_error_and_not_an_empty_one(data: Path) -> None:
+    ran = run("--data", str(data / "nowhere"))
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert "nowhere.\n  Name the folder" in ran.stderr
 
 
 def test_a_candidate_that_is_down_is_told_with_the_processes_that_found_it_so(data: Path) -> None:

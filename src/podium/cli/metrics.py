@@ -75,6 +75,8 @@ def metrics(
 
 
 def _folder(data: str | None, config: str | None) -> Path:
+    if data is not None and not Path(data).is_dir():
+        raise RequestError(f"There is no data folder {data}.", hint="Name the folder that `data_dir` of the config names.")
     if data is not None:
         return Path(data) / FOLDER
     opened = open_models(config)

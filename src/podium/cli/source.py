@@ -60,26 +60,12 @@ def environment_providers(environment: Mapping[str, str]) -> dict[str, dict[str,
 
 
 def open_models(given: str | None) -> Opened:
-    """Load the config that a command is to use.
-
-    Raises `ConfigError` that lists every problem of it, and `RequestError` for one of a pipe that names no folder for records.
-    """
-    from podium.config.records import DATA_FOLDER
+    """Load the config that a command is to use. Raises `ConfigError` that lists every problem of it."""
     from podium.engine.models import create_models, load_models
 
     path = find_config(given)
     models = load_models(path) if path else create_models(providers=environment_providers(os.environ))
-    if path is not None and _is_stream(path) and models.snapshot.data_dir == str(path.absolute().parent / DATA_FOLDER):
-        raise RequestError(
-            f"The config {path} is no file in a folder, so there is no place beside it for what is to be on record.",
-            hint="Set PODIUM_DATA to a folder, or `data_dir` in the config.",
-        )
     return Opened(models, path)
-
-
-def _is_stream(path: Path) -> bool:
-    """Whether a path leads to stdin or a pipe, as that of `<(...)` does."""
-    return path.is_fifo() or path.absolute().parts[1] in ("dev", "proc")
 
 
 @contextmanager

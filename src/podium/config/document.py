@@ -98,8 +98,16 @@ def read_document(path: str | os.PathLike[str], findings: Findings, *, missing: 
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "its path is not a path"
         findings.add(f"the file cannot be read: {reason}.", hint="Check its name and who may read it.", file=file)
     else:
-        return load_document(text, findings, file=file, directory=FilePath(file).parent)
+        return load_document(text, findings, file=file, directory=_directory(FilePath(file)))
     return None
+
+
+def _directory(file: FilePath) -> FilePath:
+    """Where a file's relative paths begin: in its folder, or in the current one for stdin and pipes, which are in none."""
+    place = file.absolute().as_posix()
+    if place == "/dev/stdin" or place.startswith(("/dev/fd/", "/proc/")) or file.is_fifo():
+        return FilePath()
+    return file.parent
 
 
 def load_document(
