@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
 import json
 import os
 import sqlite3
@@ -12,6 +14,8 @@ import pytest
 
 from podium import create_models
 from podium.coordination.rollouts import SqliteRollouts
+from podium.engine.prices.fetch import fetch_prices
+from podium.engine.prices.sources import Source
 from podium.engine.rollout.choice import Asker
 from waiting import wait_until
 
@@ -71,3 +75,25 @@ def test_prices_that_are_written_twice_within_one_tick_of_the_clock_are_read_twi
     assert found is not None
     assert (models.pricing.problems, found.source) == ([], "ours")
     assert models.pricing is not first
+
+
+async def test_a_fetch_keeps_what_another_has_put_into_the_file_meanwhile(tmp_path: Path) -> None:
+    """Its own source fails, so it keeps the rows of the file: those that are there when it replaces it."""
+    out, ours, theirs = tmp_path / "out.json", tmp_path / "ours.json", tmp_path / "theirs.json"
+    sources = (Source("ours", str(ours), 0), Source("theirs", str(theirs), 0))
+    rates = {"inputPerMillion": 1.0, "outputPerMillion": 1.0}
+    ours.write_text(json.dumps({"models": {"a/a": rates}}))
+    theirs.write_text(json.dumps({"models": {"b/b": rates}}))
+    await fetch_prices(sources, out, 1_795_423_200.0)
+    theirs.write_text(json.dumps({"models": {"b/b": {**rates, "inputPerMillion": 2.0}}}))
+    await fetch_prices(sources, tmp_path / "newer.json", 1_795_423_260.0)
+    theirs.unlink()
+    with out.open("rb") as at_work:
+        fcntl.flock(at_work, fcntl.LOCK_EX)
+        fetching = asyncio.create_task(fetch_prices(sources, out, 1_795_423_320.0))
+        await asyncio.wait([fetching], timeout=0.3)
+        assert not fetching.done()
+        (tmp_path / "newer.json").replace(out)
+    fetched = await fetching
+    assert [(answer.kept, answer.error is None) for answer in fetched.sources] == [(0, True), (1, False)]
+    assert json.loads(out.read_text())["models"]["b/b"]["inputPerMillion"] == 2.0

@@ -7,19 +7,23 @@ price that became 0 is a mistake, until a person says otherwise (`"free": true` 
 
 Rules.
 - A source that fails keeps the rows that it gave last, from the last good file; so does a row that is refused.
-- The file is replaced whole and at once, or stays as it was. Nothing usable at all is an error, and the file stays.
+- The file is replaced whole and at once, or stays as it was. Nothing usable at all is an error, and the file stays. Of two
+  fetches at once the second goes by what the first has put there.
 - What changed is told by what is charged: a new date or source alone is no change.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 
@@ -42,6 +46,8 @@ from podium.types import Value
 
 STRANGE_FACTOR = Decimal(1000)
 """A price that is so many times higher or lower than the one known is taken for one in the wrong unit."""
+
+_LOCK_WAIT_S = 5.0
 
 
 class Answered(Value, frozen=True, kw_only=True):
@@ -97,23 +103,24 @@ async def fetch_prices(
     updated_at = datetime.fromtimestamp(int(now), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     async with open_session() as session:
         readings = await asyncio.gather(*(_ask(source, session, updated_at, patience_s, largest) for source in sources))
-    before, note = await asyncio.to_thread(_last_good, out)
-    merged, answers, fallbacks = merge(dict(zip(sources, readings, strict=True)), before or {}, updated_at[:10])
-    if all(answer.error is not None for answer in answers):
-        reasons = "; ".join(f"{answer.source}: {answer.error}" for answer in answers)
-        raise StoreError(
-            f"No prices could be fetched: {reasons}. {out} stays as it was.",
-            hint="Check the network and the sources, and run it again.",
-        )
-    sheet = Sheet(
-        updated_at=updated_at,
-        fallbacks=fallbacks,
-        sources={
+    return await asyncio.to_thread(_put, out, dict(zip(sources, readings, strict=True)), updated_at)
+
+
+def _put(out: Path, readings: Mapping[Source, Reading | str], updated_at: str) -> Fetched:
+    """Merge what sources said over the rows of the file, and replace it."""
+    with _hold(out) or nullcontext():
+        before, note = _last_good(out)
+        merged, answers, fallbacks = merge(readings, before or {}, updated_at[:10])
+        if all(answer.error is not None for answer in answers):
+            reasons = "; ".join(f"{answer.source}: {answer.error}" for answer in answers)
+            raise StoreError(
+                f"No prices could be fetched: {reasons}. {out} stays as it was.",
+                hint="Check the network and the sources, and run it again.",
+            )
+        told = {
             answer.source: {"rows": answer.rows, "refused": len(answer.refused), "error": answer.error} for answer in answers
-        },
-        models=merged,
-    )
-    await asyncio.to_thread(_replace, out, dump_sheet(sheet))
+        }
+        _replace(out, dump_sheet(Sheet(updated_at=updated_at, fallbacks=fallbacks, sources=told, models=merged)))
     added, removed, changed = differences(before or {}, merged)
     return Fetched(
         path=str(out),
@@ -201,6 +208,29 @@ def _doubt(name: str, row: Row, known: list[Row]) -> str | None:
 
 
 # --- the file --------------------------------------------------------------------------------------------------------
+
+
+def _hold(path: Path) -> IO[bytes] | None:
+    """Keep other fetches from the file until what is returned is closed: what they kept of it, or put there, would be lost.
+
+    None: there is no file, or no lock to be had; one that hangs is waited for some seconds.
+    """
+    until = time.monotonic() + _LOCK_WAIT_S
+    while True:
+        try:
+            file = path.open("rb")
+        except OSError:  # whoever reads it says what is wrong
+            return None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                return file
+        except OSError as error:
+            if not isinstance(error, BlockingIOError) or time.monotonic() >= until:
+                file.close()
+                return None
+            time.sleep(0.02)
+        file.close()  # another fetch has it, or has just put its own in its place
 
 
 def _last_good(path: Path) -> tuple[dict[str, Row] | None, str | None]:
