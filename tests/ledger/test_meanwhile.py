@@ -3,6 +3,7 @@
 import os
 import resource
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from ledger.made import drain_all, drainer_of, ended, request, settled, started
+from ledger.made import NOON, drain_all, drainer_of, ended, request, settled, started
 from ledger.test_payloads import payload
 from podium.errors import StoreError
 from podium.ledger import frames
+from podium.ledger.drain_thread import DrainThread, Retention
 from podium.ledger.drainer import ASIDE_NAME, Drainer
 from podium.ledger.journal import Journal
 from podium.ledger.payloads import PayloadFile
@@ -219,3 +221,18 @@ def test_a_read_only_store_that_turns_out_to_be_written_to_gives_no_answer(
         Watched(view, write_and_close).usage(EVERYTHING)
     assert raised.value.retryable
     assert SqliteStore(view).usage(EVERYTHING)[()].counts[0] == 600
+
+
+# --- the clock ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_clock_that_is_set_back_keeps_no_body_longer(drainer: Drainer, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("podium.ledger.drain_thread._TIDY_EVERY_S", 0.0)
+    store = SqliteStore(folder, fsync="never")
+    thread = DrainThread(drainer, store, Retention(age_s=60.0, most_bytes=None))
+    for by_s in (86_400.0, 0.0):
+        monkeypatch.setattr(time, "time", lambda by_s=by_s: NOON + by_s)
+        store.apply(batch_of(-3600, body=b"of an hour ago"))
+        thread._pass()
+        assert PayloadFile(folder / PAYLOADS_NAME).find("request--3600") == []
+    store.close()

@@ -70,7 +70,7 @@ class DrainThread:
         """Passes that were begun."""
         self._emptied = 0
         """The last pass after which nothing was left."""
-        self._tidied_at = 0.0
+        self._tidied_at = -_TIDY_EVERY_S
 
     def start(self) -> None:
         """Begin to drain."""
@@ -116,13 +116,13 @@ class DrainThread:
         return more
 
     def _tidy(self) -> None:
-        now = time.time()
-        if self._retention is None or now - self._tidied_at < _TIDY_EVERY_S:
+        begun_at = time.monotonic()
+        if self._retention is None or begun_at - self._tidied_at < _TIDY_EVERY_S:
             return
         age_s, most_bytes = self._retention
-        gone = self._store.tidy(now=now, payload_age_s=age_s, payload_bytes=most_bytes, most=_TIDY_STEP)
+        gone = self._store.tidy(now=time.time(), payload_age_s=age_s, payload_bytes=most_bytes, most=_TIDY_STEP)
         if gone < _TIDY_STEP:  # else there is more to do in the next pass
-            self._tidied_at = now
+            self._tidied_at = begun_at
 
     def wait_empty(self, timeout_s: float) -> bool:
         """Wait until a pass that begins after now has left nothing; False where the time is over, or we do not drain."""

@@ -96,7 +96,7 @@ class Drainer:
         self._held: tuple[Batch, list[tuple[_Writer, _File]]] | None = None
         """What the store has not taken yet, and the segments that can be deleted when it has."""
         self._aside = lock_path.with_name(ASIDE_NAME)
-        self._swept_at = 0.0
+        self._swept_at = -_SWEEP_S
         self.drained = 0
         """Attempts, entries and payloads that this process has given to the store."""
         self.store_errors = 0
@@ -155,9 +155,9 @@ class Drainer:
             raise
         batch.forget, self._forget = self._forget, []
         self._give(batch, self._deletable())
-        if (now := time.time()) - self._swept_at > _SWEEP_S:
+        if (now := time.monotonic()) - self._swept_at > _SWEEP_S:
             self._swept_at = now
-            segments.sweep(self.folder, now)
+            segments.sweep(self.folder, time.time())
         return more
 
     def _give(self, batch: Batch, gone: list[tuple[_Writer, _File]]) -> None:
