@@ -135,6 +135,16 @@ def test_providers_says_why_one_cannot_be_asked(podium: Run, here: Path) -> None
 # --- init ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("columns", [60, 80, 160])
+def test_providers_are_whole_in_a_narrow_terminal(terminal: Run, podium: Run, columns: int) -> None:
+    podium("init")
+    shown = terminal("providers", COLUMNS=str(columns), NO_COLOR="1").out
+    assert "…" not in shown
+    for words in ("OPENAI_API_KEY unset", "https://openrouter.ai/api/v1", "http://localhost:11434/v1", "no, disabled"):
+        assert words in shown
+    assert ("key, base_url" in shown) == (columns < 100)
+
+
 def test_init_writes_a_config_that_is_good_and_says_what_comes_next(podium: Run, here: Path) -> None:
     ran = podium("init")
     assert ran.code == 0

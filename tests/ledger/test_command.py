@@ -110,6 +110,15 @@ def test_a_narrow_terminal_has_fewer_figures_and_cuts_none_and_no_name(terminal:
     assert ("cached" in lines[0]) == (columns == 100)
 
 
+@pytest.mark.parametrize("columns", [56, 60, 80, 100])
+def test_repricing_too_has_fewer_figures_there_and_whole_names(terminal: Run, data: Path, columns: int) -> None:
+    plain = re.sub(r"\x1b\[\d*m", "", terminal("usage", "reprice", COLUMNS=str(columns), NO_COLOR="1").out)
+    lines = plain.splitlines()
+    assert "…" not in plain
+    assert [line.split()[0] for line in lines[:3]] == ["model", "openai/gpt-4o", "openai/gpt-4o-mini"]
+    assert ("no room here for attempts" in plain) == ("attempts" not in lines[0]) == (columns < 80)
+
+
 def test_what_usage_is_kept_by_is_completed_name_after_name(podium: Run) -> None:
     assert NAMES == GROUPINGS
     assert complete.some_of(*NAMES)("day,m") == ["day,month", "day,model"]

@@ -11,6 +11,10 @@ from podium.cli.options import ConfigOption, JsonOption, config_of
 from podium.cli.source import open_models
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.table import Table
+
     from podium.routing.snapshot import Provider
 
 
@@ -32,27 +36,41 @@ def providers(context: typer.Context, json: JsonOption = False, config: ConfigOp
         rows = [_row(name, provider, opened.models.get_provider_config(name)) for name, provider in snapshot.providers.items()]
         console.write_json({"config": str(opened.path) if opened.path else None, "providers": rows})
         return
+    _show(snapshot.providers)
+    console.say(f"From {opened.origin}.", "dim")
+    if opened.path is None:
+        _say_missing(set(snapshot.providers))
+
+
+def _show(found: Mapping[str, Provider]) -> None:
+    """Print the providers, a line each; two where the terminal has no room for key and address side by side."""
+    from rich.measure import Measurement
+
+    terminal = console.console("out")
+    table = _table(found, narrow=False)
+    if found and Measurement.get(terminal, terminal.options.update(width=1000), table).maximum > terminal.width:
+        table = _table(found, narrow=True)
+    terminal.print(table if found else "No providers.")
+
+
+def _table(found: Mapping[str, Provider], *, narrow: bool) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-    kinds_differ = any(provider.kind != name for name, provider in snapshot.providers.items())
-    for title in ("name", *(("kind",) if kinds_differ else ()), "enabled", "key", "usable"):
+    kinds_differ = any(provider.kind != name for name, provider in found.items())
+    for title in ("name", *(("kind",) if kinds_differ else ()), *(("usable",) if narrow else ("enabled", "key", "usable"))):
         table.add_column(title, no_wrap=True)
-    table.add_column("base_url", overflow="fold")
-    for name, provider in snapshot.providers.items():
+    table.add_column("key, base_url" if narrow else "base_url", overflow="fold")
+    for name, provider in found.items():
         usable = Text("yes", style="green") if provider.unusable is None else Text(_why_not(provider), style="yellow")
         enabled = Text("yes") if provider.enabled else Text("no", style="yellow")
         kind = (provider.kind,) if kinds_differ else ()
-        table.add_row(name, *kind, enabled, _key(provider), usable, provider.base_url)
-    terminal = console.console("out")
-    if snapshot.providers:
-        terminal.print(table)
-    else:
-        terminal.print("No providers.")
-    console.say(f"From {opened.origin}.", "dim")
-    if opened.path is None:
-        _say_missing(set(snapshot.providers))
+        if narrow:
+            table.add_row(name, *kind, usable, f"{_key(provider)}\n{provider.base_url}")
+        else:
+            table.add_row(name, *kind, enabled, _key(provider), usable, provider.base_url)
+    return table
 
 
 def _key(provider: Provider) -> str:

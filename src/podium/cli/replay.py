@@ -216,7 +216,8 @@ class _Replays:
             raise RequestError(
                 f"No request {whose} is on record in that time.",
                 param="since",
-                hint="Look further back with --since, or see what is there: `podium usage --by rollout,arm`."
+                hint="Look further back with --since, or see what is there: "
+                + ("`podium usage --by rollout,arm`." if rollout else "`podium usage --by tier,model`.")
                 + (" What functions of your own answered is not on record." if rollout else ""),
             )
         loaded = [(recording, load_past(recording)) for recording in found]

@@ -433,7 +433,8 @@ def _show_repriced(found: list[Repriced], applied: bool) -> None:
     if not found:
         console.say("No attempt on record has a usage that could be priced.")
         return
-    usage_table.show_repriced(console.console("out"), found)
+    if dropped := usage_table.show_repriced(console.console("out"), found):
+        console.say(f"There is no room here for {', '.join(dropped)}: --json has all.", "dim")
     changed = sum(each.changed for each in found)
     if not applied and changed:
         console.say(f"Nothing is changed yet: --apply changes {console.plural(changed, 'attempt')}.", "yellow")

@@ -53,7 +53,7 @@ def show(terminal: Console, rows: Sequence[UsageRow], names: Sequence[str], summ
     """Print a table with its total; return the columns that the terminal has no room for."""
     labels = {name: [_name(row.group[name]) for row in rows] for name in names}
     figures = {name: [write(row) for row in (*rows, summed)] for name, write in _FIGURES.items()}
-    dropped = _dropped(terminal.width, {**{name: map(str, each) for name, each in labels.items()}, **figures})
+    dropped = _dropped(terminal.width, {name: map(str, each) for name, each in labels.items()}, figures, _SPARED)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", footer_style="bold")
     table.show_footer = bool(names)
     for place, name in enumerate(names):
@@ -80,17 +80,17 @@ _SPARED = ("cached", "attempts", "input", "output", "errors")
 """What a narrow terminal goes without, the first first."""
 
 
-def _dropped(width: int, columns: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+def _dropped(
+    width: int, names: Mapping[str, Iterable[str]], figures: Mapping[str, Iterable[str]], spared: Sequence[str]
+) -> tuple[str, ...]:
     """The figures that must go, so that names and the others are legible in so many cells."""
-    widths = {
-        name: max(cell_len(name), *(min(cell_len(each), _LEGIBLE) if name not in _FIGURES else len(each) for each in cells), 0)
-        for name, cells in columns.items()
-    }
+    widths = {name: max(cell_len(name), *(min(cell_len(each), _LEGIBLE) for each in cells), 0) for name, cells in names.items()}
+    widths |= {name: max(len(name), *map(len, cells), 0) for name, cells in figures.items()}
     count = 0
-    while count < len(_SPARED) and sum(widths.values()) + 2 * len(widths) > width:
-        del widths[_SPARED[count]]
+    while count < len(spared) and sum(widths.values()) + 2 * len(widths) > width:
+        del widths[spared[count]]
         count += 1
-    return _SPARED[:count]
+    return tuple(spared[:count])
 
 
 def _priced(usd: Decimal, unpriced: int) -> str:
@@ -186,20 +186,29 @@ def _look(terminal: Console, place: int) -> tuple[str, str]:
     return "█", _COLOURS[place % len(_COLOURS)]
 
 
-def show_repriced(terminal: Console, found: Sequence[Repriced]) -> None:
-    """Print what a new price changes, a line a model."""
+def show_repriced(terminal: Console, found: Sequence[Repriced]) -> tuple[str, ...]:
+    """Print what a new price changes, a line a model; return the columns that the terminal has no room for."""
+    models = [words.clean(f"{each.provider}/{each.model}") for each in found]
+    figures = {name: [write(each) for each in found] for name, write in _REPRICED.items()}
+    dropped = _dropped(terminal.width, {"model": models}, figures, ("attempts", "unpriced", "then"))
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("model", overflow="fold")
-    for name in ("attempts", "changed", "cost", "new cost", "unpriced", "then"):
+    shown = [name for name in figures if name not in dropped]
+    for name in shown:
         table.add_column(name, justify="right", no_wrap=True)
-    for each in found:
-        table.add_row(
-            Text(words.clean(f"{each.provider}/{each.model}")),
-            f"{each.attempts:,}",
-            Text(f"{each.changed:,}", style="yellow" if each.changed else "dim"),
-            _priced(each.old_usd, each.old_unpriced),
-            _priced(each.new_usd, each.new_unpriced),
-            f"{each.old_unpriced:,}" if each.old_unpriced else "-",
-            f"{each.new_unpriced:,}" if each.new_unpriced else "-",
-        )
+    for place, each in enumerate(found):
+        cells = [Text(figures[name][place]) for name in shown]
+        cells[shown.index("changed")].stylize("yellow" if each.changed else "dim")
+        table.add_row(Text(models[place]), *cells)
     terminal.print(table)
+    return dropped
+
+
+_REPRICED: dict[str, Callable[[Repriced], str]] = {
+    "attempts": lambda each: f"{each.attempts:,}",
+    "changed": lambda each: f"{each.changed:,}",
+    "cost": lambda each: _priced(each.old_usd, each.old_unpriced),
+    "new cost": lambda each: _priced(each.new_usd, each.new_unpriced),
+    "unpriced": lambda each: f"{each.old_unpriced:,}" if each.old_unpriced else "-",
+    "then": lambda each: f"{each.new_unpriced:,}" if each.new_unpriced else "-",
+}
