@@ -102,6 +102,7 @@ def test_a_replay_is_on_record_of_nobody_and_is_not_replayed(podium: Run, here: 
     again = podium("replay", "--spec", CANDIDATE, "--candidate", "openai/gpt-4o")
     assert again.code == 2
     assert f"No request for {CANDIDATE} is on record" in again.err
+    assert "`podium usage --by tier,model`" in again.err
 
 
 def test_a_second_run_goes_on_and_keeps_what_has_left_its_window(podium: Run, here: Path, sim: Sim, serve: Serve) -> None:

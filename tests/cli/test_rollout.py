@@ -55,6 +55,13 @@ def test_list_shows_how_all_stand(rolling: Path, podium: Run) -> None:
     assert [each["name"] for each in json.loads(podium("rollout", "list", "--json").out)["rollouts"]] == ["chat", "plain"]
 
 
+def test_list_folds_test_users_in_a_narrow_terminal_and_cuts_none(rolling: Path, podium: Run, terminal: Run) -> None:
+    podium("rollout", "add-user", "chat", "researcher-of-many-questions")
+    shown = terminal("rollout", "list", COLUMNS="80", NO_COLOR="1").out
+    assert "…" not in shown
+    assert "researcher-of-many-questions" in "".join(line[60:].strip() for line in shown.splitlines()).replace("\x1b[0m", "")
+
+
 def test_show_says_what_a_rollout_is_what_calls_took_and_its_last_change(rolling: Path, podium: Run) -> None:
     for user in ("ann", "nobody"):
         assert podium("run", "--spec", "gpt-4", "--user", user, "Hello").code in (0, 2)

@@ -69,7 +69,7 @@ def list_(context: typer.Context, json: JsonOption = False, config: ConfigOption
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
     for title in ("name", "percent", "moved by", "enabled", "legacy", "candidate", "test users"):
-        table.add_column(title, no_wrap=title != "test users")
+        table.add_column(title, no_wrap=title != "test users", overflow="fold")
     for each in found:
         sides = (each.legacy or "(yours)", each.candidate or "(as asked)")
         moved_by = "hand" if each.stage is None else "its ramp"
