@@ -19,6 +19,7 @@ from podium.cli import complete, console
 from podium.cli.asking import check_pattern, load_timeout, load_usd
 from podium.cli.files import check_files
 from podium.cli.jobs import Line, fingerprint
+from podium.cli.on_record import UntilOption, ZoneOption, load_window
 from podium.cli.options import (
     ConcurrencyOption,
     ConfigOption,
@@ -36,7 +37,6 @@ from podium.cli.options import (
     config_of,
 )
 from podium.cli.source import Opened, explaining_source, open_models
-from podium.cli.usage import UntilOption, ZoneOption, load_window
 from podium.errors import RequestError
 
 if TYPE_CHECKING:
