@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from ledger.made import NOON, drain_all, drainer_of, ended, request, settled, started
+from ledger.made import NOON, all_of, drain_all, drainer_of, ended, record, request, settled, started, wait_for
 from ledger.test_payloads import payload
 from podium.errors import StoreError
-from podium.ledger import frames
+from podium.ledger import Ledger, frames
 from podium.ledger.drain_thread import DrainThread, Retention
 from podium.ledger.drainer import ASIDE_NAME, Drainer
 from podium.ledger.journal import Journal
@@ -236,3 +236,16 @@ def test_a_clock_that_is_set_back_keeps_no_body_longer(drainer: Drainer, folder:
         thread._pass()
         assert PayloadFile(folder / PAYLOADS_NAME).find("request--3600") == []
     store.close()
+
+
+def test_a_journal_goes_on_in_another_segment_where_the_present_one_is_deleted(folder: Path) -> None:
+    with Ledger.open(folder) as ledger:
+        record(ledger, 1)
+        assert ledger.flush()
+        journal = folder / "journal"
+        for segment in journal.iterdir():
+            segment.unlink()
+        wait_for(lambda: bool(list(journal.iterdir())))
+        record(ledger, 2)
+        assert ledger.flush()
+        assert all_of(ledger).requests == 2

@@ -115,6 +115,12 @@ class Coordinator:
                 accounts = standing.take(amounts, at, self.tick)
             return None if accounts is None else Reservation(self, accounts, amounts)
 
+    def charge(self, limits: Sequence[Limit], amounts: Amounts, at: float) -> None:
+        """Count what was used and never reserved, since nobody knew that it would be."""
+        with self.lock:
+            accounts = [self.account(limit, at) for limit in limits]
+        Reservation(self, accounts, dict.fromkeys(amounts, 0)).settle(amounts)
+
     def account(self, limit: Limit, at: float) -> Account:
         """Return the account of a limit at a time, made where there is none; under the lock. Time is never turned back."""
         account = self.accounts.get(limit.key)

@@ -15,8 +15,9 @@ Rules.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -45,6 +46,8 @@ class Spending(msgspec.Struct, gc=False):
     """What was decided for it, where that took a closer look."""
     counts_tokens: bool = True
     """Whether `settle` needs to know how many there were."""
+    charge: Callable[[Amounts], object] | None = None
+    """Counts a cost where nothing was reserved for one: a provider may charge for what has no price."""
 
     @property
     def max_tokens(self) -> int | None:
@@ -63,6 +66,9 @@ class Spending(msgspec.Struct, gc=False):
 
     def settle(self, *, tokens: int | None = None) -> None:
         """End: attempts were made, and read and wrote so many tokens in all (None: nobody knows). The purse has their cost."""
+        if self.charge is not None and self.purse is not None and self.purse.owed:
+            self.charge({"cost_usd": self.purse.owed})
+            self.charge = None
         if self.reservation is None:
             return
         actual: dict[Kind, int] = {} if self.purse is None else {"cost_usd": self.purse.owed}
@@ -178,7 +184,10 @@ class Limits:
         tokens = _tokens(estimate, decision) if known.tokens and estimate is not None and decision is not None else 0
         amounts: Amounts = {"cost_usd": cost, "tokens": tokens, "requests": 1, "concurrent": 1}
         reservation = self.coordinator.take_of(known.all if cost else known.unpaid, amounts, at)
-        return None if reservation is None else Spending(reservation, purse, decision, known.tokens)
+        if reservation is None:
+            return None
+        charge = None if cost or purse is None else _charging(self.coordinator, known.limits, at)
+        return Spending(reservation, purse, decision, known.tokens, charge)
 
     async def reserve(
         self,
@@ -288,7 +297,9 @@ class _Bid:
                     return None
                 raise
             else:
-                return Spending(reservation, purse_for(estimate, decision) if self._costly else None, decision)
+                purse = purse_for(estimate, decision) if self._costly else None
+                charge = None if decision.pico or purse is None else _charging(self._coordinator, self._limits, self._at)
+                return Spending(reservation, purse, decision, charge=charge)
         assert refused is not None
         raise refused
 
@@ -314,6 +325,12 @@ class _Bid:
 
     def _ask(self, estimate: Estimate, decision: Decision) -> Asked:
         return _ask(self._limits, decision.pico, _tokens(estimate, decision))
+
+
+def _charging(coordinator: Coordinator, limits: Sequence[Limit], at: float) -> Callable[[Amounts], object] | None:
+    """What counts a cost that nothing was reserved for; None where no limit is of money."""
+    money = [limit for limit in limits if limit.kind == "cost_usd"]
+    return partial(coordinator.charge, money, at=at) if money else None
 
 
 def _tokens(estimate: Estimate, decision: Decision) -> int:

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from podium.catalog.pricing import Found
 from podium.engine.admission import Admission
 from podium.engine.charges import context_of, estimated, may_be_charged
 from podium.engine.endpoint import Endpoint
@@ -42,6 +41,10 @@ if TYPE_CHECKING:
     from podium.engine.ramp.hearing import Hears
     from podium.engine.slots import Slots
     from podium.routing.limits import Limit
+
+
+_PROVIDER = "provider"
+"""The source of a cost that the provider itself has said."""
 
 
 class _Launch(msgspec.Struct, frozen=True, gc=False):
@@ -213,7 +216,7 @@ class Account:
         if not self._books.track_cost:  # only the limit had to know
             call.cost_usd = cost_pico = None
         attempt = call.record(begun_at)
-        told = self._observation(call, attempt, launch, self._books.price(endpoint), cost_pico)
+        told = self._observation(call, attempt, launch, self._rate(call, endpoint), cost_pico)
         ledger = self._books.ledger
         if ledger is not None:
             if closing:
@@ -230,7 +233,7 @@ class Account:
         call: Call,
         attempt: Attempt,
         launch: _Launch,
-        price: Found | None,
+        rate: tuple[str | None, str | None],
         cost_pico: int | None,
     ) -> AttemptRecord:
         """What observers are told of an attempt."""
@@ -260,8 +263,8 @@ class Account:
             estimated=call.estimated,
             cost_pico=cost_pico,
             reserved_pico=started.reserved_pico,
-            price_version=None if price is None else price.version,
-            price_source=None if price is None else price.source,
+            price_version=rate[0],
+            price_source=rate[1],
             finish_reason=None if response is None else response.finish_reason,
             upstream_id=attempt.upstream_id,
             losses=len(attempt.losses),
@@ -396,7 +399,12 @@ class Account:
         if call.usage.reported_cost_usd:  # some report 0 for what they do charge
             return call.usage.reported_cost_usd
         price = self._books.find_price(endpoint)
-        if price is None:
-            return None
-        call.context = context_of(self._request, endpoint.provider.dialect, call.response)
-        return price.price.cost(call.usage, at, call.context)
+        call.context = context_of(self._request, endpoint.provider.dialect, call.response)  # also for a price that comes later
+        return None if price is None else price.price.cost(call.usage, at, call.context)
+
+    def _rate(self, call: Call, endpoint: Endpoint) -> tuple[str | None, str | None]:
+        """The version and source of the price that a call's cost is by."""
+        if self._books.track_cost and call.usage is not None and call.usage.reported_cost_usd:
+            return None, _PROVIDER
+        price = self._books.price(endpoint)
+        return (None, None) if price is None else (price.version, price.source)

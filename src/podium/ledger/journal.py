@@ -19,12 +19,14 @@ Rules.
 - Records that are written together are one frame. Torn by the end of the process it was never written, and nobody had been
   told of any of them; a loss of power may take all of the last group.
 - A forked child lets its parent's segment go and begins one of its own at its first record.
+- A segment that was deleted under its process is followed by another within a second.
 - The journal as a whole may be at most `most_bytes`, all processes together, looked at every second.
 """
 
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import threading
 import weakref
@@ -50,6 +52,8 @@ _LOOK_EVERY = 10
 """The size of the folder is looked at once in so many groups."""
 _GATHERED = 64
 """Records that are gathered at most."""
+
+_LOG = logging.getLogger("podium.ledger")
 
 
 class Journal:
@@ -256,6 +260,7 @@ class Journal:
         while not stop.wait(GROUP_S):
             if turns % _LOOK_EVERY == 0:
                 self._look_at_size()
+                self._look_at_segment()
             turns += 1
             self._end_group()
             if self._waiting:
@@ -273,6 +278,17 @@ class Journal:
         self._full = full
         if full:
             self.problem = f"the journal has its {self._most_bytes:,} bytes and the store does not take them"
+
+    def _look_at_segment(self) -> None:
+        """Go on in another segment where the present one was deleted: what is written to that nobody would read."""
+        with self._lock:
+            if self._descriptor is None or os.fstat(self._descriptor).st_nlink:
+                return
+            _LOG.warning("The segment %s was deleted, with all in it that no store had yet.", self._segment.name)
+            try:
+                self._next_segment()
+            except OSError as error:  # the folder is gone as well, perhaps; it is looked at again
+                self.problem = error.strerror
 
     def sync(self) -> None:
         """Wait until the disk has all that was appended."""
