@@ -19,6 +19,7 @@ from podium.ledger.drain_thread import DrainThread, Retention
 from podium.ledger.drainer import ASIDE_NAME, Drainer
 from podium.ledger.journal import Journal
 from podium.ledger.payloads import PayloadFile
+from podium.ledger.segments import Segment
 from podium.ledger.sqlite import FILE_NAME, PAYLOADS_NAME, SqliteStore
 from podium.ledger.store import Batch, Question
 
@@ -94,6 +95,19 @@ def test_a_segment_that_cannot_be_opened_holds_up_nobody_else(
         ]
         drain_all(drainer)
         assert in_store(folder)[3:] == ["request-4"]
+
+
+def test_a_segment_that_cannot_be_read_holds_up_nobody_else_and_leaves_no_file_open(folder: Path, drainer: Drainer) -> None:
+    with journals(folder, 1) as (journal,):
+        journal.append(*request(1))
+        drain_all(drainer)
+        open_before = len(os.listdir("/proc/self/fd"))
+        (folder / "journal" / Segment("1-1-strange", 1).name).mkdir()
+        for number in (2, 3):
+            journal.append(*request(number))
+            drainer.drain()
+        assert len(os.listdir("/proc/self/fd")) == open_before
+        assert in_store(folder) == ["request-1", "request-2", "request-3"]
 
 
 def test_whoever_takes_up_draining_leaves_no_file_open_where_that_fails(folder: Path) -> None:
@@ -238,13 +252,19 @@ def test_a_clock_that_is_set_back_keeps_no_body_longer(drainer: Drainer, folder:
     store.close()
 
 
-def test_a_journal_goes_on_in_another_segment_where_the_present_one_is_deleted(folder: Path) -> None:
+@pytest.mark.parametrize("how", ["deleted", "deleted with a link left", "moved"])
+def test_a_journal_goes_on_in_another_segment_where_the_present_one_is_gone(folder: Path, tmp_path: Path, how: str) -> None:
     with Ledger.open(folder) as ledger:
         record(ledger, 1)
         assert ledger.flush()
         journal = folder / "journal"
         for segment in journal.iterdir():
-            segment.unlink()
+            if how == "deleted with a link left":
+                (tmp_path / "backup").hardlink_to(segment)
+            if how == "moved":
+                segment.rename(tmp_path / segment.name)
+            else:
+                segment.unlink()
         wait_for(lambda: bool(list(journal.iterdir())))
         record(ledger, 2)
         assert ledger.flush()

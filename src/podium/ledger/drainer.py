@@ -238,19 +238,24 @@ class Drainer:
             at += start or len(data)
 
     def _open(self, segment: Segment, position: int) -> _File | None:
-        """Open a segment; None where it is gone, or cannot be opened now."""
+        """Open a segment; None where it is gone, or cannot be opened and read now."""
         try:
             descriptor = os.open(self.folder / segment.name, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                file = _File(segment, descriptor, position)
+            except OSError:
+                os.close(descriptor)
+                raise
         except FileNotFoundError:
             return None
-        except OSError as error:  # another user's, or one file too many
+        except OSError as error:  # another user's, one file too many, or none that can be read
             if segment.name not in self._barred:
                 self._barred.add(segment.name)
                 words = "The segment %s cannot be opened: %s. What is in it waits until it can be."
                 _LOG.warning(words, segment.name, error.strerror)
             return None
         self._barred.discard(segment.name)
-        return _File(segment, descriptor, position)
+        return file
 
     def _piece(self, file: _File, at: int, size: int) -> bytes:
         """The next bytes of a segment: one frame at least, if its head can be believed."""

@@ -19,7 +19,7 @@ Rules.
 - Records that are written together are one frame. Torn by the end of the process it was never written, and nobody had been
   told of any of them; a loss of power may take all of the last group.
 - A forked child lets its parent's segment go and begins one of its own at its first record.
-- A segment that was deleted under its process is followed by another within a second.
+- A segment that was deleted under its process, or moved, is followed by another within a second.
 - The journal as a whole may be at most `most_bytes`, all processes together, looked at every second.
 """
 
@@ -280,15 +280,23 @@ class Journal:
             self.problem = f"the journal has its {self._most_bytes:,} bytes and the store does not take them"
 
     def _look_at_segment(self) -> None:
-        """Go on in another segment where the present one was deleted: what is written to that nobody would read."""
+        """Go on in another segment where the present one is no longer there: what is written to that nobody would read."""
         with self._lock:
-            if self._descriptor is None or os.fstat(self._descriptor).st_nlink:
-                return
-            _LOG.warning("The segment %s was deleted, with all in it that no store had yet.", self._segment.name)
             try:
+                if self._descriptor is None or self._is_in_place(self._descriptor):
+                    return
                 self._next_segment()
             except OSError as error:  # the folder is gone as well, perhaps; it is looked at again
                 self.problem = error.strerror
+            else:
+                _LOG.warning("A segment of %s was deleted or moved, with all in it that no store had yet.", self.folder)
+
+    def _is_in_place(self, descriptor: int) -> bool:
+        """Whether the segment that is written to stands under its name, where a drainer looks for it."""
+        try:
+            return os.path.samestat(os.stat(self.folder / self._segment.name), os.fstat(descriptor))
+        except FileNotFoundError:
+            return False
 
     def sync(self) -> None:
         """Wait until the disk has all that was appended."""
