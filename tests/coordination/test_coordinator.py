@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from podium.coordination import Coordinator, Reservation
 from podium.coordination.accounts import Standing
 from podium.coordination.ask import Ask
+from podium.coordination.store import Answer, Entry
 from podium.errors import BudgetExceeded, LimitError, RateLimited, StoreError
 from podium.routing.limits import PICO, Kind, Limit, Period, usd
 from waiting import until
@@ -310,6 +311,24 @@ async def test_an_account_that_nobody_uses_is_given_back(another: Open) -> None:
     await until(lambda: not mine.statistics()["accounts"])
     assert (await refused(mine, (requests, 994))).spent == 7
     (await mine.reserve([(requests, 993)], AT)).settle({})
+
+
+async def test_what_is_charged_while_an_account_is_given_back_counts(one: Coordinator, monkeypatch: pytest.MonkeyPatch) -> None:
+    money = limit("cost_usd", 10 * PICO)
+    exchange, given_back = one.store.exchange, threading.Event()
+
+    def exchange_and_charge(entries: Sequence[Entry]) -> list[Answer]:
+        if any(entry.spent is not None for entry in entries) and not given_back.is_set():
+            one.charge([money], {"cost_usd": 4 * PICO}, AT)
+            given_back.set()
+        return exchange(entries)
+
+    monkeypatch.setattr(one.store, "exchange", exchange_and_charge)
+    one.charge([money], {"cost_usd": 3 * PICO}, AT)
+    one.tick += 100  # as if much time had passed
+    await until(given_back.is_set)
+    assert (await refused(one, (money, 4 * PICO))).spent == 7
+    (await one.reserve([(money, 3 * PICO)], AT)).settle({})
 
 
 async def test_more_accounts_than_one_chunk_of_the_slate_holds(another: Open) -> None:

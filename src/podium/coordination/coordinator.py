@@ -117,9 +117,9 @@ class Coordinator:
 
     def charge(self, limits: Sequence[Limit], amounts: Amounts, at: float) -> None:
         """Count what was used and never reserved, since nobody knew that it would be."""
-        with self.lock:
+        with self.lock:  # to the end: nothing is reserved that would keep an account from being given back
             accounts = [self.account(limit, at) for limit in limits]
-        Reservation(self, accounts, dict.fromkeys(amounts, 0)).settle(amounts)
+            Reservation(self, accounts, dict.fromkeys(amounts, 0)).settle(amounts)
 
     def account(self, limit: Limit, at: float) -> Account:
         """Return the account of a limit at a time, made where there is none; under the lock. Time is never turned back."""

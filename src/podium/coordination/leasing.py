@@ -228,6 +228,9 @@ class Leasing:
             for account, entry in entries.items():
                 if entry.spent is not None:
                     self._drop(account)
+                    if account.used > entry.spent:  # it was charged meanwhile
+                        more = {account.kind: account.used - entry.spent}
+                        coordinator.charge([account.limit], more, account.starts_at)
                 else:
                     self._take_over(account, entry, answers[account])
         return {account: (entries[account], answer) for account, answer in answers.items()}
