@@ -18,6 +18,7 @@ import pytest
 
 from cli.conftest import MODULE, Run
 from cli.test_batch import read, sums, write_prompts
+from podium.cli.files import check_files
 from podium.sim import Sim
 from waiting import wait_until
 
@@ -287,6 +288,14 @@ def test_wrong_options_are_told_before_anything_is_sent(
     assert (ran.code, sim.stats.requests) == (2, 0)
     assert words in ran.err
     assert read(here / "q.jsonl") == sums(1)
+
+
+def test_a_report_may_go_to_a_pipe() -> None:
+    reader, writer = os.pipe()
+    check_files(None, None, f"/dev/fd/{writer}")
+    os.close(writer)
+    assert os.read(reader, 1) == b""
+    os.close(reader)
 
 
 # --- its end, and its looks -------------------------------------------------------------------------------------------

@@ -44,8 +44,8 @@ def check_files(prompts: str | None, out: str | None, report: str | None = None)
 
 def _see_writable(report: Path) -> None:
     """See that a report can be written, before money is spent on what it is to show. Raises `RequestError`."""
-    file = report.resolve()  # what a link leads to is removed again, not the link
-    there = file.exists()
+    there = report.exists()
+    file = report if there else report.resolve()  # what a link leads to is removed again, not the link
     if file.is_fifo():
         return  # it would wait for a reader
     with naming_file(report, "The report"), file.open("ab"):
