@@ -190,6 +190,24 @@ def test_a_config_may_come_from_stdin_and_is_then_as_one_of_the_current_folder(p
     assert "error: this is not YAML" in process("check", "-", stdin="providers: [").out
 
 
+def test_a_config_from_stdin_is_never_sent_as_the_prompt(here: Path, config: Path, sim: Sim) -> None:
+    """A file behind stdin can be read twice: as the prompt, and as the config."""
+    asked = sim.stats.requests
+    for arguments, named in ((("-", "-c", "-"), None), ((), "-"), (("-c", "/dev/stdin"), None)):
+        environment = os.environ | ({} if named is None else {"PODIUM_CONFIG": named})
+        with config.open() as stdin:
+            ran = subprocess.run(
+                [*MODULE, "run", "openai/gpt-4o", *arguments],
+                stdin=stdin,
+                capture_output=True,
+                text=True,
+                env=environment,
+                check=False,
+            )
+        assert (ran.returncode, ran.stdout, sim.stats.requests) == (2, "", asked)
+        assert "The config and the prompt cannot both come from stdin." in ran.stderr
+
+
 def test_a_ledger_that_cannot_be_kept_is_said_with_the_answer(process: Run, config: Path, here: Path) -> None:
     (here / "file").write_text("in the way")
     ran = process("run", "openai/gpt-4o", "What is the capital of France?", PODIUM_DATA=str(here / "file" / "data"))

@@ -30,7 +30,7 @@ from podium.cli.options import (
     UserOption,
     config_of,
 )
-from podium.cli.source import open_models, read_text
+from podium.cli.source import find_config, open_models, read_text
 from podium.errors import RequestError
 
 _QUESTIONS = (".jsonl", ".ndjson")
@@ -109,7 +109,7 @@ def run(
         call = {"user_id": user, "experiment": experiment, "pin": pin, "timeout": load_timeout(timeout)}
         if questions is None:
             _refuse_options_of_many(out, fresh)
-            ask["prompt"] = _prompt(prompt, file, spec)
+            ask["prompt"] = _prompt(prompt, file, spec, config=config_of(context, config))
         opened = open_models(config_of(context, config))
         if questions is None:
             from podium.cli import once
@@ -150,7 +150,7 @@ def _questions_file(prompt: str | None, file: str | None) -> str | None:
     return None
 
 
-def _prompt(prompt: str | None, file: str | None, spec: str | None) -> str:
+def _prompt(prompt: str | None, file: str | None, spec: str | None, *, config: str | None) -> str:
     if file is not None:
         text, origin = read_text(file, "The prompt's file"), file
     elif prompt is not None and prompt.startswith("@") and len(prompt) > 1:
@@ -160,10 +160,20 @@ def _prompt(prompt: str | None, file: str | None, spec: str | None) -> str:
     elif prompt is None and console.is_terminal("in"):
         raise RequestError("There is no prompt.", param="prompt", hint=_prompt_hint(spec))
     else:
+        _refuse_config_from_stdin(config)
         text, origin = _read_stdin(), "stdin"
     if not text.strip():
         raise RequestError(f"The prompt from {origin} is empty.", param="prompt", hint=_prompt_hint(spec))
     return text
+
+
+def _refuse_config_from_stdin(config: str | None) -> None:
+    """A config that is read as the prompt would be sent, with its keys."""
+    path = find_config(config)
+    if path is not None and path.as_posix() in ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"):
+        raise RequestError(
+            "The config and the prompt cannot both come from stdin.", param="prompt", hint="Name a file for one of them."
+        )
 
 
 def _prompt_hint(spec: str | None) -> str:
