@@ -339,7 +339,8 @@ def locked(store: SqliteRollouts) -> Iterator[sqlite3.Connection]:
 
 def test_a_locked_file_is_read_all_the_same(store: SqliteRollouts, locked: sqlite3.Connection) -> None:
     assert store.open(SEEDS, who="ann") == SEEDS
-    assert Watch(store).look() == SEEDS
+    with contextlib.closing(Watch(store)) as watch:
+        assert watch.look() == SEEDS
     assert len(store.history(None, 10)) == 2
 
 
