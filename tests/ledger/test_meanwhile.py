@@ -54,6 +54,10 @@ def one_descriptor_left() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def open_files() -> list[str]:
+    return [os.path.realpath(each) for each in Path("/proc/self/fd").iterdir()]
+
+
 def rows(folder: Path, query: str) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(folder / FILE_NAME)) as connection:
         return connection.execute(query).fetchall()
@@ -268,4 +272,17 @@ def test_a_journal_goes_on_in_another_segment_where_the_present_one_is_gone(fold
         wait_for(lambda: bool(list(journal.iterdir())))
         record(ledger, 2)
         assert ledger.flush()
+        assert all_of(ledger).requests == 2
+
+
+def test_what_comes_while_the_journals_folder_is_gone_waits_until_there_is_one(folder: Path) -> None:
+    with Ledger.open(folder) as ledger:
+        record(ledger, 1)
+        assert ledger.flush()
+        (folder / "journal").rename(folder / "elsewhere")
+        wait_for(lambda: not any(name.startswith(str(folder / "elsewhere")) for name in open_files()))
+        assert ledger.statistics().journal_problem == "No such file or directory"
+        record(ledger, 2)
+        (folder / "journal").mkdir()
+        wait_for(ledger.flush)
         assert all_of(ledger).requests == 2

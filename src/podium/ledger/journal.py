@@ -282,14 +282,20 @@ class Journal:
     def _look_at_segment(self) -> None:
         """Go on in another segment where the present one is no longer there: what is written to that nobody would read."""
         with self._lock:
+            descriptor = self._descriptor
             try:
-                if self._descriptor is None or self._is_in_place(self._descriptor):
+                if descriptor is None or self._is_in_place(descriptor):
                     return
-                self._next_segment()
-            except OSError as error:  # the folder is gone as well, perhaps; it is looked at again
+            except OSError as error:  # it is looked at again
                 self.problem = error.strerror
-            else:
-                _LOG.warning("A segment of %s was deleted or moved, with all in it that no store had yet.", self.folder)
+                return
+            _LOG.warning("A segment of %s was deleted or moved, with all in it that no store had yet.", self.folder)
+            try:
+                self._next_segment()
+            except OSError as error:  # the folder is gone as well, perhaps: what comes waits until there is one
+                self.problem = error.strerror
+                self._descriptor = None
+                os.close(descriptor)
 
     def _is_in_place(self, descriptor: int) -> bool:
         """Whether the segment that is written to stands under its name, where a drainer looks for it."""
