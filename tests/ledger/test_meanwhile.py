@@ -114,6 +114,20 @@ def test_a_segment_that_cannot_be_read_holds_up_nobody_else_and_leaves_no_file_o
         assert in_store(folder) == ["request-1", "request-2", "request-3"]
 
 
+def test_a_damaged_header_counts_once_however_often_draining_is_taken_up(folder: Path) -> None:
+    with journals(folder, 1) as (journal,):
+        journal.append(started(1))
+        (segment,) = (folder / "journal").iterdir()
+        with segment.open("r+b") as file:
+            file.write(b"?")
+        for _ in range(2):
+            drainer, store = drainer_of(folder)
+            drain_all(drainer)
+            drainer.resign()
+            store.close()
+        assert rows(folder, "SELECT * FROM counters") == [("corrupt", 1)]
+
+
 def test_whoever_takes_up_draining_leaves_no_file_open_where_that_fails(folder: Path) -> None:
     with journals(folder, 3) as made:
         for number, journal in enumerate(made):
@@ -155,6 +169,7 @@ def test_a_store_that_is_locked_while_records_are_given_singly_gets_the_rest_lat
         with pytest.raises(StoreError, match="locked"):
             drain_all(drainer)
         drain_all(drainer)
+    assert drainer.drained == 2
     assert rows(folder, "SELECT request_id FROM attempts") == [("request-6",)]
     assert in_store(folder) == ["request-8"]
     assert rows(folder, "SELECT * FROM counters") == [("set_aside", 1)]

@@ -199,6 +199,7 @@ class Drainer:
         single.add_all((record,), strange=strange)
         try:
             self._store.apply(single)
+            self.drained += len(single)
         except Unstorable as error:
             with self._aside.open("ab") as aside:
                 aside.write(frames.dump_frame(record))
@@ -357,8 +358,9 @@ class Drainer:
     def _read_header(self, file: _File, batch: Batch, size: int) -> bool:
         if file.version is None:
             # A segment gets its name only with its header: this one was damaged. Its frames may still be good.
-            _LOG.warning("The segment %s has no header.", file.segment.name)
-            batch.count("corrupt", 1)
+            if file.position < frames.HEADER_SIZE:  # else it was counted when it was read first
+                _LOG.warning("The segment %s has no header.", file.segment.name)
+                batch.count("corrupt", 1)
         elif file.version > frames.VERSION:
             return False
         file.known = True
