@@ -1,4 +1,5 @@
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -133,3 +134,17 @@ def test_a_file_that_is_deleted_under_a_run_is_whole_at_its_end(tmp_path: Path) 
         path.unlink()
         results.add(jobs[1], {"ok": True})
     assert [line["line"] for line in lines_of(path)] == [1, 2]
+
+
+def test_results_are_put_in_order_through_a_link_to_another_disk(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        if os.stat(elsewhere).st_dev == os.stat(tmp_path).st_dev:
+            pytest.skip("There is one disk alone.")
+        link, file = tmp_path / "o.jsonl", Path(elsewhere) / "results.jsonl"
+        link.symlink_to(file)
+        with Results(str(link), jobs := jobs_of([1, 2], named=False)) as results:
+            for job in reversed(jobs):
+                results.add(job, {"ok": True})
+        assert link.is_symlink()
+        assert [line["line"] for line in lines_of(file)] == [1, 2]
+        assert [each.name for each in Path(elsewhere).iterdir()] == ["results.jsonl"]

@@ -173,7 +173,8 @@ class Results(Generic[L]):
         self._in_order = list(self._lines) == [job.line for job in self._jobs[: len(self._lines)]]
         if path.exists() and path.read_bytes() == content:
             return
-        beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+        place = path.resolve()  # beside the file itself, which a link may have on another disk
+        beside = place.with_name(f".{place.name}.{os.getpid()}.part")
         file: IO[bytes] = beside.open("wb")
         try:
             _lock(file)
@@ -182,7 +183,7 @@ class Results(Generic[L]):
             os.fsync(file.fileno())
             if path.exists():
                 beside.chmod(stat.S_IMODE(path.stat().st_mode))
-            beside.replace(path.resolve())
+            beside.replace(place)
             assert self._file is not None
             file, self._file = self._file, file  # what follows is written behind it
         finally:
