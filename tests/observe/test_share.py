@@ -279,6 +279,22 @@ def test_what_is_deleted_under_a_living_process_multiplies_no_count(tmp_path: Pa
     assert (total(folder), read_folder(folder).live) == (4, 0)
 
 
+def test_what_others_fold_while_a_living_process_has_no_lock_is_counted_once(tmp_path: Path) -> None:
+    metrics = Metrics()
+    publisher = Publisher(metrics, tmp_path, every_s=0.001)
+    publisher.start()
+    metrics.observe(ended())
+    wait_until(lambda: total(tmp_path) == 1)
+    for lock in tmp_path.glob("[0-9]*.lock"):
+        lock.unlink()
+    fold(tmp_path, time.time())
+    metrics.observe(ended())
+    publisher.close()
+    for _ in range(2):
+        assert (total(tmp_path), read_folder(tmp_path).live) == (2, 0)
+        fold(tmp_path, time.time())
+
+
 def test_what_a_process_counts_last_is_written_when_it_exits_and_closes_nothing(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-W", "ignore", "-c", EXITING, str(tmp_path), TESTS], check=True)
     assert (total(tmp_path), read_folder(tmp_path).live) == (7, 0)

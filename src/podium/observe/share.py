@@ -123,11 +123,11 @@ def _read_ended(folder: Path) -> _Ended | None:
 
 
 def _is_alive(folder: Path, name: str) -> bool:
-    """Say whether the writer of a file lives: whether it holds its lock."""
+    """Say whether the writer of a file lives: whether it holds its lock, or runs, where that was deleted."""
     try:
         descriptor = os.open(folder / (name.removesuffix(_SUFFIX) + _LOCK), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return False
+        return _runs(name)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -135,6 +135,17 @@ def _is_alive(folder: Path, name: str) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def _runs(name: str) -> bool:
+    """Say whether there is a process of the number that a file's name begins with."""
+    try:
+        os.kill(int(name.partition("-")[0]), 0)
+    except PermissionError:  # another user's
+        return True
+    except (ProcessLookupError, ValueError, OverflowError):
+        return False
+    return True
 
 
 def fold(folder: Path, now: float) -> None:
@@ -154,9 +165,9 @@ def fold(folder: Path, now: float) -> None:
 
 def _fold(folder: Path, now: float) -> None:
     names = _names(folder)
-    dead = [name for name in names if not _is_alive(folder, name)]
     ended = _read_ended(folder)
     known = [] if ended is None else ended.names
+    dead = [name for name in names if name in known or not _is_alive(folder, name)]
     states = [] if ended is None else [ended.state]
     done = [name for name in dead if name in known]
     for name in dead:
