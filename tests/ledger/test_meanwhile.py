@@ -58,6 +58,18 @@ def open_files() -> list[str]:
     return [os.path.realpath(each) for each in Path("/proc/self/fd").iterdir()]
 
 
+@contextmanager
+def leading_nowhere(path: Path, away: Path) -> Iterator[None]:
+    """Let a link to itself stand in a file's place."""
+    path.rename(away)
+    path.symlink_to(path.name)
+    try:
+        yield
+    finally:
+        path.unlink()
+        away.rename(path)
+
+
 def rows(folder: Path, query: str) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(folder / FILE_NAME)) as connection:
         return connection.execute(query).fetchall()
@@ -91,11 +103,15 @@ def test_a_segment_that_cannot_be_opened_holds_up_nobody_else(
         drain_all(drainer)
         for number, journal in enumerate(made, 2):
             journal.append(*request(number))
-        with one_descriptor_left():
+        position = made[2].position()
+        assert position is not None
+        name = position[0].name
+        with leading_nowhere(folder / "journal" / name, folder / "away"):
+            drainer.drain()
             drainer.drain()
         assert in_store(folder) == ["request-1", "request-2", "request-3"]
-        assert [record.getMessage().partition(" cannot")[2] for record in caplog.records] == [
-            " be opened: Too many open files. What is in it waits until it can be."
+        assert [record.getMessage() for record in caplog.records if name in record.getMessage()] == [
+            f"The segment {name} cannot be opened: Too many levels of symbolic links. What is in it waits until it can be."
         ]
         drain_all(drainer)
         assert in_store(folder)[3:] == ["request-4"]
