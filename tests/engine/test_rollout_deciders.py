@@ -9,12 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from ledger.made import wait_for
 from podium.engine.rollout import deciders as rollout_deciders
 from podium.engine.rollout.choice import Asker
 from podium.engine.rollout.deciders import Deciding
 from podium.errors import RequestError
 from podium.routing.rollout import Rollout, Told, decide
+from waiting import wait_until
 
 JANE = Asker(user_id="jane")
 
@@ -57,7 +57,7 @@ def threads() -> list[threading.Thread]:
 def no_threads_are_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(rollout_deciders, "_IDLE_S", 0.05)
     yield
-    wait_for(lambda: not threads())
+    wait_until(lambda: not threads())
 
 
 def arm(told: Told | None) -> str | None:
@@ -95,7 +95,7 @@ async def test_a_call_that_goes_on_keeps_what_it_was_told_until_there_is_another
     assert asked.last_told(JANE, before) == before
     oracle.says = "legacy"
     oracle.may_answer.set()
-    await asyncio.to_thread(wait_for, lambda: arm(asked.last_told(JANE, before)) == "legacy")
+    await asyncio.to_thread(wait_until, lambda: arm(asked.last_told(JANE, before)) == "legacy")
     clock.now += 3600
     assert arm(asked.last_told(JANE, before)) == "legacy"
 
@@ -105,7 +105,7 @@ async def test_many_calls_about_one_user_ask_once() -> None:
     asked = deciding(oracle)
     oracle.may_answer.clear()
     calls = [asyncio.create_task(asked.hear(JANE)) for _ in range(100)]
-    await asyncio.to_thread(wait_for, lambda: bool(oracle.asked))
+    await asyncio.to_thread(wait_until, lambda: bool(oracle.asked))
     oracle.may_answer.set()
     await asyncio.gather(*calls)
     assert oracle.asked == [JANE]
@@ -117,7 +117,7 @@ async def test_a_caller_who_leaves_while_waiting_leaves_the_others_their_answer(
     asked = deciding(oracle)
     oracle.may_answer.clear()
     left, stays = asyncio.create_task(asked.hear(JANE)), asyncio.create_task(asked.hear(JANE))
-    await asyncio.to_thread(wait_for, lambda: bool(oracle.asked))
+    await asyncio.to_thread(wait_until, lambda: bool(oracle.asked))
     left.cancel()
     with pytest.raises(asyncio.CancelledError):
         await left
@@ -132,7 +132,7 @@ def test_a_loop_that_ends_before_the_answer_comes_is_no_trouble() -> None:
     oracle.may_answer.clear()
     asyncio.run(asked.hear(JANE))
     oracle.may_answer.set()
-    wait_for(lambda: arm(asked.last_told(JANE, None)) == "candidate")
+    wait_until(lambda: arm(asked.last_told(JANE, None)) == "candidate")
     assert asked.statistics() == {"whose": "the oracle", "asked": 1, "failed": 0, "late": 1, "turned_away": 0}
 
 
@@ -147,7 +147,7 @@ async def test_questions_beyond_what_may_wait_are_counted_and_not_put(monkeypatc
     assert facts["turned_away"] >= 30 - 5 - 4 - 1
     assert len(threads()) <= 4
     oracle.may_answer.set()
-    await asyncio.to_thread(wait_for, lambda: asked.statistics()["asked"] == 30 - facts["turned_away"])
+    await asyncio.to_thread(wait_until, lambda: asked.statistics()["asked"] == 30 - facts["turned_away"])
 
 
 def test_answers_are_remembered_of_so_many_users_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +170,7 @@ async def test_a_refresh_asks_about_those_who_asked_of_late_and_about_nobody_els
     await asked.hear(new)
     oracle.says = "legacy"
     asked.refresh()
-    await asyncio.to_thread(wait_for, lambda: arm(asked.last_told(new, None)) == "legacy")
+    await asyncio.to_thread(wait_until, lambda: arm(asked.last_told(new, None)) == "legacy")
     assert oracle.asked == [old, new, new]
 
 
@@ -183,7 +183,7 @@ async def test_the_last_answer_holds_while_a_refresh_is_under_way() -> None:
     asked.refresh()
     assert arm(asked.told(JANE)) == "candidate"
     oracle.may_answer.set()
-    await asyncio.to_thread(wait_for, lambda: arm(asked.last_told(JANE, None)) == "legacy")
+    await asyncio.to_thread(wait_until, lambda: arm(asked.last_told(JANE, None)) == "legacy")
     assert len(oracle.asked) == 2
 
 
@@ -201,7 +201,7 @@ async def test_an_outsider_who_changes_its_mind_while_it_is_asked_is_asked_again
     assert await asyncio.to_thread(begun.wait, 30)
     asked.refresh()
     goes_on.set()
-    await asyncio.to_thread(wait_for, lambda: arm(asked.last_told(JANE, None)) == "legacy")
+    await asyncio.to_thread(wait_until, lambda: arm(asked.last_told(JANE, None)) == "legacy")
     assert asked.statistics()["asked"] == 2
 
 

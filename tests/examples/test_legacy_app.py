@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from examples.desk import QUESTION, Desk, sections
-from ledger.made import wait_for
 from podium.routing.rollout import bucket
 from podium.sim import Sim
+from waiting import wait_until
 
 USERS = [f"traveller-{number}" for number in range(50)]
 TENTH = [user for user in USERS if bucket("desk", user) < 1000]
@@ -70,7 +70,7 @@ def test_at_10_percent_the_same_tenth_is_new_on_every_path_after_a_rollback_was_
     desk.go_to("2")
     before = desk.process
     desk.go_to("3")
-    wait_for(lambda: desk.served(TENTH[0]) == NEW)
+    wait_until(lambda: desk.served(TENTH[0]) == NEW)
     assert who_is_new(desk) == TENTH
     assert [desk.served(TENTH[0], path) for path in PATHS] == [NEW] * 3
     assert desk.process == before
@@ -80,31 +80,31 @@ def test_at_10_percent_the_same_tenth_is_new_on_every_path_after_a_rollback_was_
 def test_a_rollback_takes_everybody_back_without_a_restart(desk: Desk, words: tuple[str, ...]) -> None:
     desk.go_to("3")
     before = desk.process
-    wait_for(lambda: desk.served(TENTH[0]) == NEW)
+    wait_until(lambda: desk.served(TENTH[0]) == NEW)
     desk.podium("rollout", *words)
     try:
-        wait_for(lambda: desk.served(TENTH[0]) == OLD)
+        wait_until(lambda: desk.served(TENTH[0]) == OLD)
         assert who_is_new(desk) == []
         assert [desk.served(TENTH[1], path) for path in PATHS] == [OLD, OLD, OLD_SMALL]
         assert desk.served("researcher-1") == (NEW if words[0] == "set" else OLD)
     finally:
         desk.podium("rollout", "undo", "desk")
-    wait_for(lambda: desk.served(TENTH[0]) == NEW)
+    wait_until(lambda: desk.served(TENTH[0]) == NEW)
     assert who_is_new(desk) == TENTH
     assert desk.process == before
 
 
 def test_a_researcher_is_answered_by_their_own_experiment_and_by_the_old_side_when_it_is_disabled(desk: Desk) -> None:
     desk.go_to("4")
-    wait_for(lambda: desk.served("researcher-john") == "anthropic/claude-sonnet-4-5")
+    wait_until(lambda: desk.served("researcher-john") == "anthropic/claude-sonnet-4-5")
     assert desk.served("researcher-john", "/stream") == "anthropic/claude-sonnet-4-5"
     assert who_is_new(desk) == TENTH
     desk.podium("rollout", "disable", "desk")
     try:
-        wait_for(lambda: desk.served("researcher-john") == OLD)
+        wait_until(lambda: desk.served("researcher-john") == OLD)
     finally:
         desk.podium("rollout", "undo", "desk")
-    wait_for(lambda: desk.served("researcher-john") != OLD)
+    wait_until(lambda: desk.served("researcher-john") != OLD)
 
 
 def test_shadows_ask_the_other_side_too_and_leave_answers_arms_and_rollback_alone(desk: Desk) -> None:
@@ -120,13 +120,13 @@ def test_shadows_ask_the_other_side_too_and_leave_answers_arms_and_rollback_alon
         shadows = sum(row["requests"] for row in rows if row["arm"] == "candidate_shadow")
         return {row["user"] for row in rows} >= set(users) and shadows > 5
 
-    wait_for(on_record)
+    wait_until(on_record)
     took = {row["user"]: row["arm"] for row in rows if row["user"] in users}
     assert took == {user: "candidate" if bucket("desk", user) < 1000 else "legacy" for user in users}
     assert set(took.values()) == {"candidate", "legacy"}
     desk.podium("rollout", "disable", "desk")
     try:
-        wait_for(lambda: NEW not in desk.asked(TENTH[0]))
+        wait_until(lambda: NEW not in desk.asked(TENTH[0]))
         desk.sim.wait_idle()
         before = desk.sim.stats.requests
         desk.ask_many(50)
@@ -148,13 +148,13 @@ def test_a_slow_candidate_is_rolled_back_by_itself_and_a_good_one_climbs_to_the_
 
 def test_at_100_percent_everybody_is_new_and_a_rollback_still_works(desk: Desk) -> None:
     desk.go_to("7")
-    wait_for(lambda: len(who_is_new(desk)) == len(USERS))
+    wait_until(lambda: len(who_is_new(desk)) == len(USERS))
     desk.podium("rollout", "set", "desk", "0")
     try:
-        wait_for(lambda: desk.served(USERS[0]) == OLD)
+        wait_until(lambda: desk.served(USERS[0]) == OLD)
     finally:
         desk.podium("rollout", "undo", "desk")
-    wait_for(lambda: desk.served(USERS[0]) == NEW)
+    wait_until(lambda: desk.served(USERS[0]) == NEW)
 
 
 def test_without_the_code_of_old_everything_is_answered_as_on_the_first_day(desk: Desk) -> None:

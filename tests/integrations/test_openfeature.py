@@ -19,11 +19,11 @@ from openfeature.flag_evaluation import FlagResolutionDetails, Reason
 from openfeature.provider import ProviderStatus
 from openfeature.provider.in_memory_provider import InMemoryFlag, InMemoryProvider
 
-from ledger.made import wait_for
 from podium import Models, RequestError, create_models
 from podium.integrations.openfeature import PodiumProvider, decide_by_flag
 from podium.routing.rollout import bucket
 from podium.sim import Sim
+from waiting import wait_until
 
 PROMPT = "What is the capital of France?"
 ROLLOUT = {"match": ["gpt-4"], "legacy": "openai/gpt-4o", "candidate": "anthropic/claude-sonnet-4-5"}
@@ -295,7 +295,7 @@ async def test_a_retry_of_a_call_is_not_made_once_its_flag_says_legacy(sim: Sim,
     assert made is not None
     assert rollouts.still(made)
     flags.change("legacy")
-    await asyncio.to_thread(wait_for, lambda: not rollouts.still(made))
+    await asyncio.to_thread(wait_until, lambda: not rollouts.still(made))
 
 
 async def test_a_rollout_decides_itself_again_when_it_is_told_to(start: Start) -> None:
@@ -458,5 +458,5 @@ async def test_a_provider_that_is_replaced_listens_no_more(start: Start) -> None
     assert len(models.rollouts.listeners) == 1
     api.set_provider_and_wait(InMemoryProvider({}), "podium")
     await asyncio.to_thread(
-        wait_for, lambda: len(models.rollouts.listeners) == 0
+        wait_until, lambda: len(models.rollouts.listeners) == 0
     )  # the SDK shuts it down in a thread of its own

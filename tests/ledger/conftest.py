@@ -1,4 +1,4 @@
-"""What the ledger's tests share: a data folder with room for a journal, and an end for every store."""
+"""What the ledger's tests share: a data folder with room for a journal, its drainer, and an end for every store."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from ledger.made import drainer_of
+from podium.ledger.drainer import Drainer
 from podium.ledger.ledger import JOURNAL_FOLDER
 from podium.ledger.sqlite import SqliteStore
 
@@ -15,6 +17,15 @@ def folder(tmp_path: Path) -> Path:
     """A data folder."""
     (tmp_path / JOURNAL_FOLDER).mkdir()
     return tmp_path
+
+
+@pytest.fixture
+def drainer(folder: Path) -> Iterator[Drainer]:
+    """What drains that folder."""
+    drainer, store = drainer_of(folder)
+    yield drainer
+    drainer.resign()
+    store.close()
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from podium.ledger.drainer import LOCK_NAME, Drainer
 from podium.ledger.facts import load_caller, load_ending, load_labels, load_route, pack
 from podium.ledger.ledger import JOURNAL_FOLDER
 from podium.ledger.records import Record
-from podium.ledger.sqlite import SqliteStore
+from podium.ledger.sqlite import FILE_NAME, SqliteStore
 from podium.types import Usage
 
 NOON = 1_772_366_400.0
@@ -110,11 +111,9 @@ def drain_all(drainer: Drainer) -> None:
         continue
 
 
-def wait_for(what: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    until = time.monotonic() + timeout_s
-    while not what():
-        assert time.monotonic() < until, "it never came"
-        time.sleep(0.02)
+def rows(folder: Path, query: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(folder / FILE_NAME)) as connection:
+        return connection.execute(query).fetchall()
 
 
 def record(ledger: Ledger, number: int) -> None:

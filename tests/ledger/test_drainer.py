@@ -10,7 +10,7 @@ from zlib import crc32
 import msgspec
 import pytest
 
-from ledger.made import NOON, closed, drain_all, drainer_of, ended, request, requests, settled, started
+from ledger.made import NOON, closed, drain_all, drainer_of, ended, request, requests, rows, settled, started
 from podium.errors import StoreError
 from podium.ledger import frames, segments
 from podium.ledger.drainer import ASIDE_NAME, Drainer
@@ -24,19 +24,6 @@ def journal(folder: Path) -> Iterator[Journal]:
     journal = Journal(folder / "journal", fsync="never")
     yield journal
     journal.close()
-
-
-@pytest.fixture
-def drainer(folder: Path) -> Iterator[Drainer]:
-    drainer, store = drainer_of(folder)
-    yield drainer
-    drainer.resign()
-    store.close()
-
-
-def rows(folder: Path, query: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(folder / FILE_NAME)) as connection:
-        return connection.execute(query).fetchall()
 
 
 ATTEMPTS = "SELECT request_id, attempt, outcome, cost_pico FROM attempts ORDER BY started_us, request_id, attempt"

@@ -5,13 +5,12 @@ import resource
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ledger.made import NOON, all_of, drain_all, drainer_of, ended, record, request, settled, started, wait_for
+from ledger.made import NOON, all_of, drain_all, drainer_of, ended, record, request, rows, settled, started
 from ledger.test_payloads import payload
 from podium.errors import StoreError
 from podium.ledger import Ledger, frames
@@ -22,14 +21,7 @@ from podium.ledger.payloads import PayloadFile
 from podium.ledger.segments import Segment
 from podium.ledger.sqlite import FILE_NAME, PAYLOADS_NAME, SqliteStore
 from podium.ledger.store import Batch, Question
-
-
-@pytest.fixture
-def drainer(folder: Path) -> Iterator[Drainer]:
-    drainer, store = drainer_of(folder)
-    yield drainer
-    drainer.resign()
-    store.close()
+from waiting import wait_until
 
 
 @contextmanager
@@ -68,11 +60,6 @@ def leading_nowhere(path: Path, away: Path) -> Iterator[None]:
     finally:
         path.unlink()
         away.rename(path)
-
-
-def rows(folder: Path, query: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(folder / FILE_NAME)) as connection:
-        return connection.execute(query).fetchall()
 
 
 def in_store(folder: Path) -> list[str]:
@@ -300,7 +287,7 @@ def test_a_journal_goes_on_in_another_segment_where_the_present_one_is_gone(fold
                 segment.rename(tmp_path / segment.name)
             else:
                 segment.unlink()
-        wait_for(lambda: bool(list(journal.iterdir())))
+        wait_until(lambda: bool(list(journal.iterdir())))
         record(ledger, 2)
         assert ledger.flush()
         assert all_of(ledger).requests == 2
@@ -311,9 +298,9 @@ def test_what_comes_while_the_journals_folder_is_gone_waits_until_there_is_one(f
         record(ledger, 1)
         assert ledger.flush()
         (folder / "journal").rename(folder / "elsewhere")
-        wait_for(lambda: not any(name.startswith(str(folder / "elsewhere")) for name in open_files()))
+        wait_until(lambda: not any(name.startswith(str(folder / "elsewhere")) for name in open_files()))
         assert ledger.statistics().journal_problem == "No such file or directory"
         record(ledger, 2)
         (folder / "journal").mkdir()
-        wait_for(ledger.flush)
+        wait_until(ledger.flush)
         assert all_of(ledger).requests == 2

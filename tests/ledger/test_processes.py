@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ledger.made import all_of, record, started, wait_for
+from ledger.made import all_of, record, started
 from podium.errors import StoreError
 from podium.ledger import Ledger
 from podium.ledger.sqlite import SqliteStore
+from waiting import wait_until
 
 TESTS = Path(__file__).parents[1]
 
@@ -47,7 +48,7 @@ def test_what_four_processes_record_at_once_is_there_once(tmp_path: Path, how: s
             assert said(each) == "ready"
             each.wait(20)
             end(each)
-        wait_for(lambda: all_of(ledger).requests >= 1201)
+        wait_until(lambda: all_of(ledger).requests >= 1201)
         total = all_of(ledger)
     assert (total.requests, total.attempts, total.unknown, total.errors) == (1201, 1201, 0, 0)
     assert [path.name for path in (tmp_path / "journal").iterdir()] == []
@@ -62,9 +63,9 @@ def test_when_the_drainers_process_is_killed_another_takes_over(tmp_path: Path) 
         assert not ledger.statistics().elected
         end(first)
         killed_at = time.monotonic()
-        wait_for(lambda: ledger.statistics().elected)
+        wait_until(lambda: ledger.statistics().elected)
         assert time.monotonic() - killed_at < 5.0
-        wait_for(lambda: all_of(ledger).requests == 52)
+        wait_until(lambda: all_of(ledger).requests == 52)
         total = all_of(ledger)
         assert (total.attempts, total.unknown) == (52, 1)
         assert ledger.statistics().unknown == 1
@@ -130,7 +131,7 @@ def test_a_child_that_outlives_its_parent_takes_over_and_finds_what_the_parent_l
         os._exit(0)
     os.waitpid(parent, 0)
     with Ledger.open(tmp_path) as ledger:
-        wait_for(lambda: all_of(ledger).requests == 3)
+        wait_until(lambda: all_of(ledger).requests == 3)
         assert all_of(ledger).unknown == 1
 
 
@@ -168,7 +169,7 @@ def test_a_child_forked_in_the_middle_of_a_question_has_a_journal_but_no_store(t
                 os._exit(status)
         _, status = os.waitpid(child, 0)
         assert os.waitstatus_to_exitcode(status) == 0
-        wait_for(lambda: all_of(ledger).requests == 2)
+        wait_until(lambda: all_of(ledger).requests == 2)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -186,5 +187,5 @@ def test_children_forked_at_any_moment_of_a_busy_ledger_work(tmp_path: Path) -> 
                 os._exit(0)
             _, status = os.waitpid(child, 0)
             assert os.waitstatus_to_exitcode(status) == 0
-        wait_for(lambda: all_of(ledger).requests == 51 * children)
+        wait_until(lambda: all_of(ledger).requests == 51 * children)
         assert all_of(ledger).unknown == 0

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ledger.made import all_of, ended, record, settled, started, wait_for
+from ledger.made import all_of, ended, record, settled, started
 from podium.errors import StoreError
 from podium.ledger import Ledger
 from podium.ledger.sqlite import FILE_NAME
+from waiting import wait_until
 
 LOCKER = """
 import sqlite3, sys
@@ -51,7 +52,7 @@ def test_a_store_that_another_process_locks_stops_nobody_and_gets_everything_lat
         assert (statistics.appended, statistics.deferred, statistics.lost) == (600, 0, 0)
         assert all_of(ledger).requests == 1, "it can still be read"
         locker.communicate("\n", timeout=20)
-        wait_for(lambda: ledger.flush(0.5))
+        wait_until(lambda: ledger.flush(0.5))
         assert all_of(ledger).requests == all_of(ledger).attempts == 200
         assert ledger.statistics().store_problem is None
 
@@ -71,7 +72,7 @@ def test_a_store_on_a_read_only_mount_stops_nobody_and_gets_everything_later(
         assert not ledger.flush(1.0)
         assert (ledger.statistics().appended, ledger.statistics().deferred) == (60, 0)
         mounts("-o", "remount,rw,bind", str(tmp_path))
-        wait_for(lambda: ledger.flush(0.5))
+        wait_until(lambda: ledger.flush(0.5))
         assert all_of(ledger).requests == 20
 
 
@@ -108,7 +109,7 @@ def test_a_data_folder_that_is_read_only_as_a_whole_is_dealt_with_as_on_full_say
             assert ledger.statistics().waiting == 60
         mounts("-o", "remount,rw,bind", str(tmp_path))
         record(ledger, 100)
-        wait_for(lambda: ledger.flush(0.5))
+        wait_until(lambda: ledger.flush(0.5))
         assert all_of(ledger).requests == (1 if on_full == "refuse" else 21)
         assert ledger.statistics().lost == 0
 
@@ -146,7 +147,7 @@ def test_a_full_disk_is_dealt_with_as_on_full_says_and_the_ledger_is_whole_when_
         else:
             assert statistics.refused == 599 - sent > 0
         filler.unlink()
-        wait_for(lambda: ledger.flush(0.5))
+        wait_until(lambda: ledger.flush(0.5))
         total = all_of(ledger)
         assert (total.requests, total.attempts, total.unknown, total.errors) == (sent + 1, sent + 1, 0, 0)
         assert ledger.statistics().torn == ledger.statistics().corrupt == 0

@@ -73,7 +73,7 @@ class PayloadFile:
     def _writing(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
             try:
-                if self.path is not None and self._connection is not None and place_of(self.path) != self._place:
+                if self._connection is not None and place_of(self.path) != self._place:
                     self._drop()
                 connection = self._connection or self._open()
                 self._connection = connection
@@ -108,7 +108,7 @@ class PayloadFile:
 
     def _open(self) -> sqlite3.Connection:
         name = ":memory:" if self.path is None else os.fspath(self.path)
-        place = None if self.path is None else place_of(self.path)
+        place = place_of(self.path)
         connection = sqlite3.connect(name, timeout=0.25, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
@@ -120,7 +120,7 @@ class PayloadFile:
         except BaseException:
             connection.close()
             raise
-        self._place = place or (None if self.path is None else place_of(self.path))
+        self._place = place or place_of(self.path)
         return connection
 
     def _drop(self) -> None:

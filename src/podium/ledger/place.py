@@ -16,8 +16,10 @@ Place = tuple[int, int]
 """A device, and the number of a file on it; no other file has that as long as somebody has it open."""
 
 
-def place_of(path: Path) -> Place | None:
-    """Return which file stands at a path; None: there is none, or none that can be seen."""
+def place_of(path: Path | None) -> Place | None:
+    """Return which file stands at a path; None: there is none, or none that can be seen, or no path (a store in memory)."""
+    if path is None:
+        return None
     try:
         found = os.stat(path)
     except OSError:

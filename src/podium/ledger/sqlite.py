@@ -117,7 +117,7 @@ class SqliteStore:
         self._check_cut_off()
         with self._lock:
             try:
-                if self.path is not None and self._connection is not None and place_of(self.path) != self._place:
+                if self._connection is not None and place_of(self.path) != self._place:
                     self._drop()
                 connection = self._connection
                 if connection is None:
@@ -164,7 +164,7 @@ class SqliteStore:
 
     def _open(self) -> sqlite3.Connection:
         name = ":memory:" if self.path is None else os.fspath(self.path)
-        place = None if self.path is None else place_of(self.path)
+        place = place_of(self.path)
         connection = sqlite3.connect(name, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
         try:
             if self.path is not None:
@@ -177,7 +177,7 @@ class SqliteStore:
         except BaseException:
             connection.close()
             raise
-        self._place = place or (None if self.path is None else place_of(self.path))
+        self._place = place or place_of(self.path)
         return connection
 
     @contextmanager

@@ -69,8 +69,7 @@ class RampWork:
 
     def end(self, news: deque[News]) -> None:
         """File what was heard last, and let another process lead. Raises `StoreError`."""
-        self._file_all(news)
-        while news:  # heard meanwhile
+        while news:  # more may be heard meanwhile
             self._file_all(news)
         if self.leads:
             self.leads = False
