@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from podium.coordination.rollouts import MemoryRollouts
+from podium.coordination.rollouts_memory import MemoryRollouts
 from podium.coordination.sqlite import SqliteLeases
 from podium.coordination.store import Entry
 from podium.errors import StoreError

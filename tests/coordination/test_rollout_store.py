@@ -17,7 +17,8 @@ import msgspec
 import pytest
 
 from coordination.stood import with_user
-from podium.coordination.rollouts import KEEP_COUNTS_MIN, MemoryRollouts, SqliteRollouts, Store, Watch
+from podium.coordination.rollouts import KEEP_COUNTS_MIN, SqliteRollouts, Store, Watch
+from podium.coordination.rollouts_memory import MemoryRollouts
 from podium.errors import RequestError, StoreError
 from podium.routing.rollout import Rollout, Rule
 

@@ -1,4 +1,4 @@
-"""Where rollouts stand: the store that the processes of one machine share, its own file; or memory, for one process.
+"""Where rollouts stand: the store that the processes of one machine share, its own file (or memory: `rollouts_memory`).
 
 Theory. A config's file says how a rollout begins (the seed); from then on the store says how it stands. Each change is one
 short write transaction that keeps what was before, so that it can be undone. Every process watches the file (`Watch`): a
@@ -20,7 +20,6 @@ import os
 import sqlite3
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, Protocol
@@ -108,8 +107,11 @@ class Store(Protocol):
         ...
 
 
-def _taken_back(changes: Iterable[Change], name: str) -> Change:
-    """The last change of a rollout that is not taken back; `changes` come the latest first."""
+def taken_back(changes: Iterable[Change], name: str) -> Change:
+    """Return the last change of a rollout that is not taken back; `changes` come the latest first.
+
+    Raises `RequestError` where there is none.
+    """
     gone: set[int] = set()
     for change in changes:
         if change.undoes is not None:
@@ -121,86 +123,11 @@ def _taken_back(changes: Iterable[Change], name: str) -> Change:
     )
 
 
-def _restored(change: Change, now: Rollout | None) -> Rollout:
-    """What was before a change. A ramp that has gone on since then holds it no more."""
+def restored(change: Change, now: Rollout | None) -> Rollout:
+    """Return what was before a change. A ramp that has gone on since then holds it no more."""
     assert change.before is not None
     same = now is not None and change.before.stage == now.stage
     return change.before if same else change.before.replace(stage=None)
-
-
-class MemoryRollouts:
-    """Rollouts of one process, which end with it."""
-
-    def __init__(self) -> None:
-        self._begin_anew()
-        self._states: States = {}
-        self._history: list[Change] = []
-        self._counts: dict[Counted, int] = {}
-        here = weakref.WeakMethod(self._begin_anew)
-        os.register_at_fork(after_in_child=lambda: (begin := here()) and begin())
-
-    def _begin_anew(self) -> None:
-        """After a fork, in the child: no thread that may have held the lock is there any more."""
-        self._lock = threading.Lock()
-
-    def open(self, seeds: Mapping[str, Rollout], *, who: str, known: Mapping[str, Rollout] | None = None) -> States:
-        """Begin the rollouts that are not known."""
-        with self._lock:
-            for name, rollout in seeds.items():
-                if name not in self._states:
-                    self._note(rollout, None, "seed", who, None)
-            return self._states
-
-    def _note(
-        self, after: Rollout, before: Rollout | None, action: Action, who: str, why: str | None, undoes: int | None = None
-    ) -> Change:
-        number, at = len(self._history) + 1, time.time()
-        change = Change(
-            id=number, name=after.name, action=action, at=at, who=who, why=why, before=before, after=after, undoes=undoes
-        )
-        self._history.append(change)
-        self._states = {**self._states, after.name: after}
-        return change
-
-    def change(
-        self, name: str, action: Action, make: Callable[[Rollout], Rollout], *, who: str, why: str | None
-    ) -> tuple[Rollout, States]:
-        """Change one rollout."""
-        with self._lock:
-            before = self._states[name]
-            after = make(before)
-            if after != before:
-                self._note(after, before, action, who, why)
-            return after, self._states
-
-    def undo(self, name: str, *, who: str, why: str | None) -> tuple[Change, States]:
-        """Take back the last change."""
-        with self._lock:
-            last = _taken_back((each for each in reversed(self._history) if each.name == name), name)
-            now = self._states[name]
-            return self._note(_restored(last, now), now, "undo", who, why, last.id), self._states
-
-    def history(self, name: str | None, most: int) -> list[Change]:
-        """Return the last changes."""
-        with self._lock:
-            return [each for each in reversed(self._history) if name is None or each.name == name][:most]
-
-    def add_counts(self, counts: Mapping[Counted, int]) -> None:
-        """Add what was chosen."""
-        with self._lock:
-            oldest = time.time() // 60 - KEEP_COUNTS_MIN
-            self._counts = {place: count for place, count in self._counts.items() if place[1] >= oldest}
-            for place, count in counts.items():
-                self._counts[place] = self._counts.get(place, 0) + count
-
-    def counts(self, name: str, since_min: int) -> dict[str, int]:
-        """Return how often each arm was chosen."""
-        summed: dict[str, int] = {}
-        with self._lock:
-            for (rollout, minute, arm), count in self._counts.items():
-                if rollout == name and minute >= since_min:
-                    summed[arm] = summed.get(arm, 0) + count
-        return summed
 
 
 class SqliteRollouts:
@@ -353,10 +280,10 @@ class SqliteRollouts:
         """Take back the last change that is not taken back. Raises `RequestError` and `StoreError`."""
         with self.writing() as db:
             states = _states(db)
-            last = _taken_back(_history(db, name, -1), name)
-            restored = _restored(last, states.get(name))
-            change = _note(db, restored, states.get(name), "undo", who, why, last.id)
-            states[name] = restored
+            last = taken_back(_history(db, name, -1), name)
+            before = restored(last, states.get(name))
+            change = _note(db, before, states.get(name), "undo", who, why, last.id)
+            states[name] = before
             self._write_copy(states)
         return change, states
 

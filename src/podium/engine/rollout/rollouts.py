@@ -131,7 +131,8 @@ class Rollouts:
     def _store(self) -> Store:
         """The store, as an object; nothing is opened. What it takes is imported only where there are rollouts."""
         if self._opened is None:
-            from podium.coordination.rollouts import MemoryRollouts, SqliteRollouts
+            from podium.coordination.rollouts import SqliteRollouts
+            from podium.coordination.rollouts_memory import MemoryRollouts
 
             self._opened = MemoryRollouts() if self._folder is None else SqliteRollouts(Path(self._folder) / _FILE)
         return self._opened
