@@ -19,6 +19,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -30,7 +31,7 @@ from podium.engine.estimate import highest_pico, measure, usual_pico
 from podium.errors import LimitError
 from podium.ledger import Ended, Ledger, Settled, Started, pico_usd
 from podium.ledger.facts import Caller, Ending, Labels, Route, pack
-from podium.ledger.records import conclude
+from podium.ledger.records import NO_REQUEST, RequestEnd, conclude
 from podium.observe.record import AttemptRecord, Cause, RequestFacts, RequestRecord, cause_of, server_of
 from podium.routing.snapshot import Plan, Snapshot
 from podium.types import Attempt, Request, Target
@@ -319,8 +320,8 @@ class Account:
         closing, self._closing = self._closing, []
         if len(closing) == 1 and closing[0][0] is counted:
             call, told = closing[0]
-            settled = self._settled(call, told, outcome, duration_s, answered=winner is not None, attempts=attempts)
-            self._recorded = ledger.settled(settled)
+            over = RequestEnd(outcome, duration_s, answered=winner is not None, attempts=attempts)
+            self._recorded = ledger.settled(partial(self._settled, call, told, over))
             return
         facts = self._facts
         self._recorded = ledger.close_request(
@@ -348,28 +349,18 @@ class Account:
             ),
         )
 
-    def _settled(
-        self,
-        call: Call,
-        told: AttemptRecord,
-        outcome: str | None = None,
-        duration_s: float | None = None,
-        *,
-        answered: bool = False,
-        attempts: int = 1,
-    ) -> Settled:
-        """What the ledger is told of an attempt that is over; the rest is of its request, where that ended with it."""
+    def _settled(self, call: Call, told: AttemptRecord, request: RequestEnd = NO_REQUEST) -> Settled:
+        """What the ledger is told of an attempt that is over, and of its request, where that ended with it."""
         ending = Ending(
             told.outcome, told.error_code, told.finish_reason, told.price_version, told.price_source,
             tuple(call.context.items()) if call.context else (), told.usage is not None, told.estimated,
-            outcome, answered, attempts,
+            request.outcome, request.answered, request.attempts,
         )  # fmt: skip
-        started = self._launches[call.number].started
         return conclude(
-            started,
+            self._launches[call.number].started,
             ending,
             told.duration_s,
-            duration_s,
+            request.duration_s,
             told.first_content_s,
             told.usage,
             told.cost_pico,

@@ -79,6 +79,12 @@ def add_each(cells: Sequence[Cell], amounts: Iterable[tuple[int, Amount]]) -> No
                 cell[place] += own
 
 
+def add_rows(cell: Cell, count: int, amounts: Iterable[tuple[int, Amount]]) -> None:
+    """Add the amounts of so many rows to one cell."""
+    for place, amount in amounts:
+        cell[place] += amount * count if isinstance(amount, int) else sum(amount)
+
+
 def add_cell(to: Cell, more: Cell) -> None:
     """Add what one cell has to another."""
     to[:] = map(int.__add__, to, more)

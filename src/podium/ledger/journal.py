@@ -38,7 +38,7 @@ from typing import Literal
 from podium.errors import StoreError
 from podium.ledger.facts import load_route
 from podium.ledger.frames import HEADER_SIZE, dump_frame
-from podium.ledger.records import Payload, Record, Started
+from podium.ledger.records import Late, Payload, Record, Started
 from podium.ledger.segments import Segment, create_segment, new_writer, sizes
 
 Fsync = Literal["group", "never"]
@@ -91,7 +91,7 @@ class Journal:
         self._named = False
         """Whether a segment's name is newer than what the disk has."""
         self._full = False
-        self._gathered: list[Record] = []
+        self._gathered: list[Record | Late] = []
         self._most_gathered = 0
         """At so many records they are handed over; 0 where no keeper sees to what nobody asks for."""
         self._handing = False
@@ -120,22 +120,24 @@ class Journal:
 
     # --- appending ------------------------------------------------------------------------------------------------------
 
-    def append(self, *records: Record) -> int:
+    def append(self, *records: Record | Late) -> int:
         """Hand records to the kernel in one write, or gather them; returns the number that `hand_over` knows them by.
 
         Raises `StoreError` for a `Started` under `on_full: refuse`, where the disk does not take it.
         """
-        with self._lock:
-            if not self._gathers:
-                self._write_now(records)
-                return 0
-            gathered = self._gathered
-            gathered += records
-            count = len(gathered)
-            number = self._handed + count
-            if count >= self._most_gathered:
+        if not self._gathers:
+            with self._lock:
+                self._write_now(self._make(records))
+            return 0
+        # Without the lock: a list grows in one step, and a number read in this order is too high at worst, never too low.
+        gathered = self._gathered
+        gathered += records
+        count = len(gathered)
+        number = self._handed + count
+        if count >= self._most_gathered:
+            with self._lock:
                 self._hand_over()
-            return number
+        return number
 
     def append_body(self, body: Payload) -> int:
         """Append a body, in a frame of its own: it may be long."""
@@ -145,13 +147,26 @@ class Journal:
             self._hand_over()
             return number
 
+    def _make(self, gathered: Sequence[Record | Late]) -> list[Record]:
+        """Make what is not made yet; one that cannot be made costs the others nothing."""
+        records: list[Record] = []
+        for each in gathered:
+            try:
+                records.append(each() if callable(each) else each)
+            except Exception:  # noqa: BLE001  a defect in what one says: it is counted, and logged whole
+                self.lost += 1
+                _LOG.exception("A record of the ledger cannot be made, and is lost.")
+        return records
+
     def _write_now(self, records: Sequence[Record]) -> None:
-        first, frame, count = records[0], dump_frame(*records), len(records)
+        if not records:
+            return
+        frame, count = dump_frame(*records), len(records)
         if self._take(frame, count):
             return
-        if self._on_full == "refuse" and isinstance(first, Started):
+        if self._on_full == "refuse" and isinstance(records[0], Started):
             self.refused += 1
-            route = load_route(first.route)
+            route = load_route(records[0].route)
             raise StoreError(
                 f"{route.provider}/{route.model} was not asked: the ledger in {self.folder} cannot record it ({self.problem}).",
                 code="ledger_full",
@@ -170,12 +185,13 @@ class Journal:
             return
         self._handing = True
         try:
-            while records := self._gathered:
-                self._gathered = []
-                frame = dump_frame(*records)  # all at once: that is most of what it saves
-                if not self._take(frame, len(records)):
-                    self._defer(frame, len(records))
-                self._handed += len(records)
+            gathered = self._gathered
+            while count := len(gathered):
+                try:
+                    self._write_now(self._make(gathered[:count]))  # all at once: that is most of what it saves
+                finally:  # in this order: see `append`
+                    self._handed += count
+                    del gathered[:count]
         finally:
             self._handing = False
 

@@ -161,8 +161,8 @@ class Ledger:
             self.start()
         return self._journal.append(record)
 
-    def settled(self, record: Settled) -> int:
-        """Record how an attempt ended, and perhaps its request with it."""
+    def settled(self, record: Settled | Callable[[], Settled]) -> int:
+        """Record how an attempt ended, and perhaps its request with it; a function is called when it is written."""
         if not self._running:
             self.start()
         return self._journal.append(record)

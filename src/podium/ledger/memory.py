@@ -26,7 +26,7 @@ from podium.ledger.cells import Cell, add_attempt, add_entry, add_to_sums
 from podium.ledger.facts import Caller, Route, load_caller, load_ending, load_labels, load_route, writable
 from podium.ledger.journal import weakly
 from podium.ledger.recent import MOST_CELLS, Names, RecentSums
-from podium.ledger.records import Ended, Payload, Record, Settled
+from podium.ledger.records import Ended, Late, Payload, Record, Settled
 from podium.ledger.rows import amount_of, kept_tags, microseconds, tokens_of
 from podium.ledger.store import Batch, Grouping, Price, Priced, Question, Recording, Sought, Sums
 
@@ -155,11 +155,11 @@ class MemoryJournal:
         self.appended = 0
         self.problem = problem
 
-    def append(self, *records: Record) -> int:
+    def append(self, *records: Record | Late) -> int:
         """Take records."""
         for record in records:
             self.appended += 1
-            self._take(record)
+            self._take(record() if callable(record) else record)
         return 0
 
     def append_body(self, body: Payload) -> int:

@@ -17,7 +17,7 @@ Rules.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Literal
 
@@ -214,8 +214,12 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
 
 Record = Started | Settled | Ended | Payload
 
+Late = Callable[[], Record]
+"""Makes a record when it is written, of facts that no longer change: with several at once, all that it takes is at hand."""
+
 _NO_USAGE = Usage()
-_NO_REQUEST = RequestEnd(None, None, answered=False, attempts=1)
+NO_REQUEST = RequestEnd(None, None, answered=False, attempts=1)
+"""It did not end with this attempt."""
 
 
 def start(
@@ -282,7 +286,7 @@ def settle(
 
     `estimated`: `usage` is Podium's estimate. `context`: see `Ending`.
     """
-    over = request or _NO_REQUEST
+    over = request or NO_REQUEST
     ending = Ending(
         outcome, error_code, finish_reason, price_version, price_source, tuple(context.items()) if context else (),
         usage is not None, estimated, over.outcome, over.answered, over.attempts,

@@ -36,11 +36,12 @@ from podium.ledger.cells import (
     Cell,
     add_cell,
     add_each,
+    add_rows,
     new_cell,
 )
 from podium.ledger.facts import load_caller, load_ending, load_labels, load_route
 from podium.ledger.more import RARE_TOKENS, rare_tokens
-from podium.ledger.records import Settled
+from podium.ledger.records import MOST_PICO, Settled
 from podium.ledger.rows import EARLIEST_S, LATEST_S, amount_of, bounded, context_text, microseconds, tags_text
 from podium.ledger.schema import (
     BY_MODEL,
@@ -93,12 +94,11 @@ class _Shared:
 
     def find(self, connection: sqlite3.Connection, packed: Sequence[bytes]) -> list[int]:
         """Return the numbers of facts; what the table does not have is added to it."""
-        numbers = self.numbers
-        try:
-            return [numbers[each] for each in packed]
-        except KeyError:
-            self._learn(connection, set(packed) - numbers.keys())
-            return [numbers[each] for each in packed]
+        numbers, first = self.numbers, packed[0]
+        kinds = {first} if packed.count(first) == len(packed) else set(packed)
+        if new := kinds - numbers.keys():
+            self._learn(connection, new)
+        return [numbers[first]] * len(packed) if len(kinds) == 1 else [numbers[each] for each in packed]
 
     def _learn(self, connection: sqlite3.Connection, packed: Iterable[bytes]) -> None:
         rows = {each: self._row(each) for each in packed}
@@ -185,8 +185,8 @@ class ClosedRows:
             _seconds(request_duration_s),
             [None if each is None else _bounded_s(each) for each in first_content_s],
             *map(_tokens, tokens),
-            list(map(amount_of, cost_pico)),
-            list(map(amount_of, reserved_pico)),
+            _amounts(cost_pico),
+            _amounts(reserved_pico),
             upstream_id,
             conversation,
             more,
@@ -200,7 +200,7 @@ class ClosedRows:
         own = {
             name: column
             for name, column in zip(COLUMNS["closed"], self._values, strict=True)
-            if column.count(_DEFAULTS.get(name)) < self.count
+            if column[0] != (default := _DEFAULTS.get(name)) or column.count(default) < self.count
         }
         names, width = tuple(own), len(own)
         values = list(chain.from_iterable(zip(*own.values(), strict=True)))
@@ -255,6 +255,13 @@ def _tokens(counts: Sequence[int]) -> Sequence[int]:
     return counts if min(counts) >= 0 and max(counts) <= MOST_TOKENS else list(map(bounded, counts))
 
 
+def _amounts(picos: Sequence[int | None]) -> Sequence[int | None]:
+    known = [each for each in picos if each is not None]
+    if not known or (max(known) <= MOST_PICO and min(known) >= -MOST_PICO):
+        return picos
+    return list(map(amount_of, picos))
+
+
 def unknown(connection: sqlite3.Connection, closed: Iterable[Settled]) -> list[Settled]:
     """Return those that the store does not have, each once."""
     query = "SELECT 1 FROM closed WHERE started_us = ? AND request_id = ? AND attempt = ?"
@@ -287,11 +294,12 @@ class ClosedSums:
         attempts, entries = _of_attempts(rows, shared), _of_entries(rows, shared)
         started, requested = _hours(rows["started_us"]), _hours(rows["requested_us"])
         for (column, _), known in zip(_SUMMED, self._cells, strict=True):
-            cells = _cells(known, started, rows[column])
-            add_each(cells, attempts)
-            if requested != started:
-                cells = _cells(known, requested, rows[column])
-            add_each(cells, entries)
+            numbers = rows[column]
+            for hours, amounts in ((started, attempts), (requested, entries)):
+                if isinstance(hours, int) and numbers.count(numbers[0]) == rows.count:
+                    add_rows(known[hours][numbers[0]], rows.count, amounts)
+                else:
+                    add_each(_cells(known, hours, numbers), amounts)
 
     def share_out(self, cells: Mapping[Rollup, defaultdict[Key, Cell]], shared: SharedFacts) -> None:
         """Add all of it to the cells of each table of sums, which go by names."""
@@ -315,29 +323,28 @@ def _of_attempts(rows: ClosedRows, shared: SharedFacts) -> Amounts:
     amounts += [(place, rows[name]) for name, place in _COUNTED if any(rows[name])]
     if None in rows["cost_pico"]:
         amounts.append((UNPRICED, [each is None for each in rows["cost_pico"]]))
-    rare = [rare_tokens(each) for each in rows["more"]]
-    if any(rare):
-        amounts += [(place, [bounded(each.get(name, 0)) for each in rare]) for name, place in _RARE]
-    if any(failed := _those(rows, shared, "outcome", "failed")):
+    if any(rows["more"]):
+        rare = [rare_tokens(each) for each in rows["more"]]
+        amounts += [(place, [bounded(each.get(name, 0)) for each in rare]) for name, place in _RARE if any(rare)]
+    if failed := _those(rows, shared, "outcome", "failed".__eq__):
         amounts.append((FAILED, failed))
-    if any(lost := _those(rows, shared, "outcome", "unknown")):
+    if lost := _those(rows, shared, "outcome", "unknown".__eq__):
         amounts += [(UNKNOWN, lost), (UNKNOWN_COST, list(map(mul, costs, lost)))]
     return amounts
 
 
 def _of_entries(rows: ClosedRows, shared: SharedFacts) -> Amounts:
-    fine = _those(rows, shared, "request_outcome", *FINE_OUTCOMES)
     amounts: Amounts = [(REQUESTS, 1)]
-    if not all(fine):
-        amounts.append((ERRORS, [not each for each in fine]))
+    if errors := _those(rows, shared, "request_outcome", lambda outcome: outcome not in FINE_OUTCOMES):
+        amounts.append((ERRORS, errors))
     return amounts
 
 
-def _those(rows: ClosedRows, shared: SharedFacts, column: str, *values: str) -> list[bool]:
-    """Which rows ended so."""
+def _those(rows: ClosedRows, shared: SharedFacts, column: str, fits: Callable[[str], bool]) -> list[bool]:
+    """Which rows ended so; nothing where none did."""
     place, facts = COLUMNS["endings"].index(column), shared.of["ending"].rows
-    numbers = {number: facts[number][place] in values for number in set(rows["ending"])}
-    return [numbers[number] for number in rows["ending"]]
+    fitting = {number for number in set(rows["ending"]) if fits(facts[number][place])}
+    return [number in fitting for number in rows["ending"]] if fitting else []
 
 
 def _hours(at_us: Sequence[int]) -> int | list[int]:

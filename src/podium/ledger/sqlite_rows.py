@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain, islice
 from typing import Any, TypeVar
@@ -37,6 +37,7 @@ from podium.ledger.cells import (
     Cell,
     add_cell,
     add_each,
+    add_rows,
     new_cell,
 )
 from podium.ledger.rows import Columns, columns_of_attempts, columns_of_entries
@@ -192,7 +193,7 @@ class _Sums:
             names = ("tags",) if rollup is BY_TAG else rollup.keys
             begin, grain = slot_of(first, rollup.grain_us), rollup.grain_us
             if begin == slot_of(last, grain) and not columns.own.keys() & set(names):
-                _add_rows(cells[begin, *(columns.same[name] for name in names)], len(columns), amounts)
+                add_rows(cells[begin, *(columns.same[name] for name in names)], len(columns), amounts)
             else:
                 slots = [slot_of(us, grain) for us in columns.each(at)]
                 own = [cells[key] for key in zip(slots, *map(columns.each, names), strict=True)]
@@ -232,9 +233,3 @@ def _is_none(value: object) -> bool:
 
 def _known(cost_pico: int | None) -> int:
     return cost_pico or 0
-
-
-def _add_rows(cell: Cell, count: int, amounts: Iterable[tuple[int, Amount]]) -> None:
-    """Add so many rows to one cell."""
-    for place, amount in amounts:
-        cell[place] += amount * count if isinstance(amount, int) else sum(amount)
