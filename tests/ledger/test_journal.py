@@ -2,7 +2,9 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,10 @@ from podium.errors import StoreError
 from podium.ledger import frames, segments
 from podium.ledger.journal import Journal
 from podium.ledger.records import Payload, Record, Started
+
+
+def _itself(record: Record) -> Record:
+    return record
 
 
 def files(folder: Path) -> list[Path]:
@@ -335,6 +341,79 @@ def test_a_record_with_something_odd_in_it_is_written_as_its_text_and_costs_no_o
     odd = read_all(folder)[2]
     assert isinstance(odd, Started)
     assert odd.conversation == "there"
+
+
+@pytest.mark.usefixtures("no_groups")
+def test_a_record_is_made_when_it_is_written_and_one_that_cannot_be_made_costs_no_other(
+    folder: Path, gathering: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    made: list[int] = []
+
+    def make() -> Record:
+        made.append(1)
+        return closed(started(1))
+
+    def fail() -> Record:
+        raise ValueError("no such fact")
+
+    gathering.append(make)
+    gathering.append(fail)
+    last = gathering.append(started(2))
+    assert made == []
+    gathering.hand_over(last)
+    assert made == [1]
+    assert read_all(folder) == [started(0), closed(started(1)), started(2)]
+    assert (gathering.lost, gathering.appended) == (1, 3)
+    assert "no such fact" in caplog.text
+    gathering.hand_over(gathering.append(fail))
+    assert len(read_all(folder)) == 3
+    assert gathering.lost == 2
+
+
+def test_a_journal_that_gathers_nothing_makes_a_record_at_once(folder: Path) -> None:
+    journal = Journal(folder / "journal")
+    journal.append(lambda: closed(started(1)))
+    assert read_all(folder) == [closed(started(1))]
+    journal.close()
+
+
+def test_whichever_thread_hands_over_no_record_is_left_behind_or_written_twice(
+    folder: Path, gathering: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: set[str] = set()
+    write = Journal._write
+
+    def take_note(journal: Journal, frame: bytes) -> bool:
+        time.sleep(0)  # a disk lets other threads run
+        taken = write(journal, frame)
+        written.update(each.request_id for each in frames.read(frame, final=True).records)
+        return taken
+
+    monkeypatch.setattr(Journal, "_write", take_note)
+    late: list[str] = []
+
+    def work(thread: int) -> None:
+        for turn in range(400):
+            record = started(1000 * (thread + 1) + turn)
+            number = gathering.append(record if turn % 2 else partial(_itself, record))
+            time.sleep(0)
+            gathering.hand_over(number)
+            if record.request_id not in written:
+                late.append(record.request_id)
+
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(usual)
+    assert late == []
+    ids = [each.request_id for each in read_all(folder)]
+    assert len(ids) == len(set(ids)) == 1 + 6 * 400
 
 
 def test_what_nobody_asks_for_is_written_with_the_next_group(folder: Path, gathering: Journal) -> None:
