@@ -40,8 +40,9 @@ _PIECE = 512 * 1024
 """Bytes of a segment that are read at once."""
 _BATCH = 16_000
 """Records of a segment that a transaction takes, about."""
-_SLICE = 200
-"""Records that are decoded before other threads may run."""
+_SLICE = 600
+"""Records that are decoded before other threads may run: less than a millisecond of work. Whoever lets the interpreter go waits
+for it, and is woken in vain each time that a busy loop reads or writes: more slices cost both threads more."""
 
 _LOG = logging.getLogger("podium.ledger")
 
