@@ -34,7 +34,7 @@ from podium.ledger.sqlite import FILE_NAME, migrate
 from podium.types import Usage
 
 CALLS = 4800
-ROUNDS = 15
+ROUNDS = 25
 CONCURRENCY = 16
 LIMITS = "defaults: {costLimit: 100000, maxConcurrent: 1000}\n"
 REQUESTS = 40_000

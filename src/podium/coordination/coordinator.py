@@ -108,12 +108,16 @@ class Coordinator:
 
     def take_of(self, standing: Standing, amounts: Amounts, at: float) -> Reservation | None:
         """`try_reserve` for limits that are reserved again and again, with so much of each kind; from any thread."""
-        with self.lock:
+        lock = self.lock
+        lock.acquire()  # not `with`: that takes twice as long, and each request comes by here
+        try:
             accounts = standing.take(amounts, at, self.tick)
             if accounts is None:
                 standing.accounts = [self.account(limit, at) for limit in standing.limits]
                 accounts = standing.take(amounts, at, self.tick)
-            return None if accounts is None else Reservation(self, accounts, amounts)
+        finally:
+            lock.release()
+        return None if accounts is None else Reservation(self, accounts, amounts)
 
     def charge(self, limits: Sequence[Limit], amounts: Amounts, at: float) -> None:
         """Count what was used and never reserved, since nobody knew that it would be."""

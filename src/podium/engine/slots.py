@@ -47,12 +47,16 @@ class Slots:
 
     def try_acquire(self) -> bool:
         """Take a slot, where one is free that nobody waits for; return whether it was."""
-        with self._lock:
+        lock = self._lock
+        lock.acquire()  # not `with`: that takes twice as long, and each request comes by here
+        try:
             limit = self.limit
             if limit is not None and (self.running >= limit or self._waiting):
                 return False
             self.running += 1
             return True
+        finally:
+            lock.release()
 
     async def acquire(self, group: str = "") -> None:
         """Take a slot, waiting for one if need be.
@@ -104,10 +108,14 @@ class Slots:
 
     def release(self) -> None:
         """Give a slot back."""
-        with self._lock:
+        lock = self._lock
+        lock.acquire()  # as above
+        try:
             self.running -= 1
             if self._waiting:
                 self._let_in()
+        finally:
+            lock.release()
 
     def take_spare(self, whose: Spare, give_way: Callable[[], object]) -> bool:
         """Take a slot for something that nobody waits for, where one is free; `give_way` is called once somebody needs it."""
