@@ -317,7 +317,7 @@ class Account:
     ) -> None:
         """Tell the ledger how the request ended, with the attempts that ended with it."""
         self._ledger = ledger
-        closing, self._closing = self._closing, []
+        closing = self._closing
         if len(closing) == 1 and closing[0][0] is counted:
             call, told = closing[0]
             over = RequestEnd(outcome, duration_s, answered=winner is not None, attempts=attempts)
