@@ -56,7 +56,7 @@ from podium.ledger.schema import (
 )
 from podium.ledger.store import Sums
 
-TOGETHER = 256 if sqlite3.sqlite_version_info >= (3, 32) else 16
+TOGETHER = 512 if sqlite3.sqlite_version_info >= (3, 32) else 16
 """Rows a statement; a power of two. A statement may have 32,766 values, before SQLite 3.32 only 999 (https://sqlite.org/limits.html)."""
 _REMEMBERED = 50_000
 """Numbers of a kind that are remembered."""

@@ -57,7 +57,7 @@ from podium.ledger.schema import (
 from podium.ledger.sqlite_closed import TOGETHER, ClosedRows, ClosedSums, SharedFacts, steps, unknown
 from podium.ledger.store import Batch, Sums
 
-_PIECE = 256
+_PIECE = 512
 """Records that are made into columns at once: so few stay in the processor's cache, and that is worth a factor of three."""
 
 _KEYS = {"attempts": ATTEMPTS_KEY.split(", "), "entries": ENTRIES_KEY.split(", ")}
