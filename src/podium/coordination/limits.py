@@ -168,13 +168,6 @@ class Limits:
             return None
         return self.take(known, purse_for(estimate, decision) if costly else None, at, estimate, decision)
 
-    def take_cost(self, known: Known, pico: int, at: float) -> Reservation | None:
-        """Reserve a cost above 0 and one request out of the leases at hand; None: they do not do.
-
-        No limit of tokens may be among the known ones. The reservation is to be settled with what was spent.
-        """
-        return self.coordinator.take_of(known.all, {"cost_usd": pico, "tokens": 0, "requests": 1, "concurrent": 1}, at)
-
     def take(
         self,
         known: Known,

@@ -27,7 +27,6 @@ from podium.routing.spending import Purse
 from podium.types import Loss, Request, Target
 
 if TYPE_CHECKING:
-    from podium.coordination.accounts import Reservation
     from podium.coordination.limits import Spending
     from podium.engine.attempt import Call
     from podium.engine.books import Books
@@ -45,7 +44,6 @@ class Admission:
         "_holds_slot",
         "_limited",
         "_plan",
-        "_reservation",
         "_slots",
         "_snapshot",
         "_spending",
@@ -71,8 +69,6 @@ class Admission:
         """Whether any limit may concern the request, known from its beginning on."""
         self._holds_slot = False
         self._spending: Spending | None = None
-        self._reservation: Reservation | None = None
-        """What a usual request takes, in place of a `Spending`: its cost, and itself."""
         self.purse: Purse | None = None
         """What its attempts may cost; None: no limit of money concerns it."""
         self.measured: Measured | None = None
@@ -118,13 +114,10 @@ class Admission:
         if plan.max_cost_usd is None and not known.tokens:
             purse = None if known.money is None else self._usual_purse(request, endpoints)
             if purse is not None or known.money is None:
-                if purse is not None and purse.total:
-                    self._reservation = limits.take_cost(known, purse.total, facts.started_at)
-                else:
-                    self._spending = limits.take(known, purse, facts.started_at)
-                if self._reservation is None and self._spending is None:
+                usual = limits.take(known, purse, facts.started_at)
+                if usual is None:
                     return None
-                self.purse = purse
+                self._spending, self.purse = usual, purse
                 return request
         spending = limits.at_once(
             user_id=facts.user_id,
@@ -246,10 +239,9 @@ class Admission:
 
     def forgo(self) -> None:
         """Give back what was reserved: nothing will be sent."""
-        taken = self._reservation or self._spending
-        if taken is not None:
-            taken.release()
-            self._reservation = self._spending = self.purse = None
+        if self._spending is not None:
+            self._spending.release()
+            self._spending = self.purse = None
 
     def withdraw(self) -> None:
         """Give everything back: the caller has left."""
@@ -258,8 +250,8 @@ class Admission:
 
     def settle(self, calls: Sequence[Call]) -> None:
         """Give back what was reserved and not used."""
-        reservation, spending = self._reservation, self._spending
-        if reservation is None and spending is None:
+        spending = self._spending
+        if spending is None:
             return
         for call in calls:
             if call.sent:
@@ -267,8 +259,7 @@ class Admission:
         else:
             self.forgo()
             return
-        if reservation is not None and self.purse is not None:
-            reservation.settle({"cost_usd": self.purse.owed})
-        elif spending is not None:
-            counted = sum(call.usage.total for call in calls if call.sent and call.usage is not None)
-            spending.settle(tokens=counted if spending.counts_tokens else None)
+        if spending.counts_tokens:
+            spending.settle(tokens=sum(call.usage.total for call in calls if call.sent and call.usage is not None))
+        else:
+            spending.settle()

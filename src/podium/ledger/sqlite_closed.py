@@ -96,7 +96,7 @@ class _Shared:
         """Return the numbers of facts; what the table does not have is added to it."""
         numbers, first = self.numbers, packed[0]
         kinds = {first} if packed.count(first) == len(packed) else set(packed)
-        if new := kinds - numbers.keys():
+        if new := kinds.difference(numbers):  # not of its keys' view, which looks at each number that is remembered
             self._learn(connection, new)
         return [numbers[first]] * len(packed) if len(kinds) == 1 else [numbers[each] for each in packed]
 
@@ -293,9 +293,10 @@ class ClosedSums:
         """Add rows."""
         attempts, entries = _of_attempts(rows, shared), _of_entries(rows, shared)
         started, requested = _hours(rows["started_us"]), _hours(rows["requested_us"])
+        shares = [(started, attempts + entries)] if requested == started else [(started, attempts), (requested, entries)]
         for (column, _), known in zip(_SUMMED, self._cells, strict=True):
             numbers = rows[column]
-            for hours, amounts in ((started, attempts), (requested, entries)):
+            for hours, amounts in shares:
                 if isinstance(hours, int) and numbers.count(numbers[0]) == rows.count:
                     add_rows(known[hours][numbers[0]], rows.count, amounts)
                 else:
